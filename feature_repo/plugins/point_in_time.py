@@ -1,0 +1,189 @@
+"""`PointInTimeOfflineStore`: Feast's DuckDB store with a join of our own.
+
+Chosen in feature_store.yaml by its dotted path. We own the point-in-time join, the pulls behind
+`feast materialize` and the writes; log writing and monitoring are Feast's. This module only takes
+Feast's arguments apart: the work is in the modules beside it.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+from feast.data_source import DataSource
+from feast.feature_view import FeatureView
+from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
+from feast.infra.offline_stores.offline_utils import get_pyarrow_schema_from_batch_source
+from feast.infra.registry.base_registry import BaseRegistry
+from feast.on_demand_feature_view import OnDemandFeatureView
+from feast.repo_config import RepoConfig
+from pydantic import ConfigDict, PositiveFloat, PositiveInt, StrictStr
+
+from feature_repo.plugins.entity_frame import EntityFrame, read_entity_frame
+from feature_repo.plugins.parquet_writer import append_rows
+from feature_repo.plugins.pointers import Pointers, join_views
+from feature_repo.plugins.pull import Span, pull_all, pull_latest
+from feature_repo.plugins.retrieval_job import ArrowJob, PointInTimeJob
+from feature_repo.plugins.snapshot_frame import snapshot_frame
+from feature_repo.plugins.view_request import ViewRequest, describe_view
+
+
+class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[misc]
+    """Settings of the join. The two staging settings are Feast's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: StrictStr = "feature_repo.plugins.point_in_time.PointInTimeOfflineStore"
+
+    memory_limit_gb: PositiveFloat | None = None
+    """DuckDB's share of memory in GB (10^9 bytes); past it the sort spills to disk. None: 80 % of
+    the machine. Entity frame and features live in Arrow, outside this limit."""
+
+    threads: PositiveInt | None = None
+    """Threads of the join; None: one a core."""
+
+    spill_dir: StrictStr | None = None
+    """Folder in which DuckDB spills; None: the system's temporary folder."""
+
+
+class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feast is untyped
+    """Point-in-time retrieval by one as-of join a view. Every entity row comes back once."""
+
+    @staticmethod
+    def get_historical_features(
+        config: RepoConfig,
+        feature_views: Sequence[FeatureView],
+        feature_refs: list[str],
+        entity_df: pd.DataFrame | pa.Table | str | None,
+        registry: BaseRegistry,
+        project: str,
+        full_feature_names: bool = False,
+        filter_by_created_timestamp: bool = False,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> PointInTimeJob:
+        """Features as of each entity row's instant, that instant included, as Feast defines it.
+
+        entity_df: pandas, Arrow, or SQL for DuckDB. None: one row for each key that has a row
+        between start_date and end_date, as of end_date.
+        """
+        requests = [describe_view(view, feature_refs) for view in feature_views]
+        read_frame: Callable[[], EntityFrame]
+        if entity_df is None:
+            read_frame = partial(
+                snapshot_frame, requests, str(config.repo_path), start_date, end_date
+            )
+        else:
+            read_frame = partial(_read_frame, config.offline_store, entity_df)
+        return PointInTimeJob(
+            read_frame=read_frame,
+            join=partial(_join, config, requests, filter_by_created_timestamp),
+            requests=requests,
+            feature_refs=feature_refs,
+            on_demand_views=OnDemandFeatureView.get_requested_odfvs(
+                feature_refs, project, registry
+            ),
+            full_feature_names=full_feature_names,
+            repo_path=str(config.repo_path),
+        )
+
+    @staticmethod
+    def pull_all_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None = None,
+        start_date: datetime | None = None,
+        end_date: datetime | None = None,
+    ) -> ArrowJob:
+        """Every row of the source within the dates, both included."""
+        span = Span(
+            data_source,
+            join_key_columns,
+            feature_name_columns,
+            timestamp_field,
+            created_timestamp_column,
+            start_date,
+            end_date,
+        )
+        repo_path = str(config.repo_path)
+        return ArrowJob(lambda: pull_all(span, repo_path), repo_path)
+
+    @staticmethod
+    def pull_latest_from_table_or_query(
+        config: RepoConfig,
+        data_source: DataSource,
+        join_key_columns: list[str],
+        feature_name_columns: list[str],
+        timestamp_field: str,
+        created_timestamp_column: str | None,
+        start_date: datetime,
+        end_date: datetime,
+    ) -> ArrowJob:
+        """The newest row of each key within the dates, both included."""
+        span = Span(
+            data_source,
+            join_key_columns,
+            feature_name_columns,
+            timestamp_field,
+            created_timestamp_column,
+            start_date,
+            end_date,
+        )
+        return ArrowJob(partial(_pull_latest, config, span), str(config.repo_path))
+
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Add rows to the view's source, atomically. The columns must be the source's, in order."""
+        source = feature_view.batch_source
+        _, columns = get_pyarrow_schema_from_batch_source(config, source)
+        if columns != table.column_names:
+            raise ValueError(
+                f"rows for view '{feature_view.name}' have columns {table.column_names}; its "
+                f"source '{source.name}' has {columns}, in this order"
+            )
+        append_rows(table, source, str(config.repo_path))
+        if progress:
+            progress(table.num_rows)
+
+
+def _read_frame(config: PointInTimeOfflineStoreConfig, entity_df: Any) -> EntityFrame:
+    with _connect(config) as connection:
+        return read_entity_frame(entity_df, connection)
+
+
+def _join(
+    config: RepoConfig, requests: Sequence[ViewRequest], created_cutoff: bool, frame: EntityFrame
+) -> Pointers:
+    with _connect(config.offline_store) as connection:
+        return join_views(connection, frame, requests, str(config.repo_path), created_cutoff)
+
+
+def _pull_latest(config: RepoConfig, span: Span) -> pa.Table:
+    with _connect(config.offline_store) as connection:
+        return pull_latest(span, str(config.repo_path), connection)
+
+
+@contextmanager
+def _connect(config: PointInTimeOfflineStoreConfig) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB of our own, gone with its spilled files when the work is done."""
+    with tempfile.TemporaryDirectory(prefix="as_of_", dir=config.spill_dir) as spill:
+        settings: dict[str, Any] = {"temp_directory": spill, "preserve_insertion_order": False}
+        if config.memory_limit_gb:
+            settings["memory_limit"] = f"{config.memory_limit_gb}GB"
+        if config.threads:
+            settings["threads"] = config.threads
+        with duckdb.connect(config=settings) as connection:
+            yield connection
