@@ -1,0 +1,158 @@
+"""FusionModel: the score of items for users, from one token a source on each side.
+
+score = scale * u.v + head(u, v, u*v, match) + sum over present sources of the item's prior, where
+u and v are the fused tokens. `siamese` is u.v of two unit vectors over a learned temperature, from
+layers that both towers share, plus the prior: one inner product, so an index can search it.
+Whatever comes from a masked source is gone from every term.
+"""
+
+# Shapes: B users, C candidates, S sources, D width, F match features
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.config import ModelConfig
+from training.fusion import make_fusion
+from training.match import Match
+from training.projector import ViewBatch, Vocabularies, vocabularies_of
+from training.schema import FeatureSchema
+from training.tokens import ID_VOCABULARY, SideTokenizer, SideTokens
+
+
+class FusionModel(nn.Module):
+    """Scores items for users. Built from an encoder's schema and vocabulary sizes alone."""
+
+    def __init__(
+        self, schema: FeatureSchema, vocabulary_sizes: Mapping[str, int], config: ModelConfig
+    ) -> None:
+        """`schema` must know the length of its embeddings: take `encoder.feature_schema`."""
+        super().__init__()
+        self.config, self.sources = config, schema.sources
+        used = {*vocabularies_of(schema), ID_VOCABULARY}
+        sizes = {name: size for name, size in vocabulary_sizes.items() if name in used}
+        self.tables = Vocabularies(sizes, config.width)
+        self.match = Match(schema, sizes, config.width)
+        compared = self.match.compared if config.fusion != "siamese" else frozenset()
+        self.users = SideTokenizer(schema, "user", compared, config)
+        self.items = SideTokenizer(schema, "item", compared, config)
+        self.user_fusion = make_fusion(config, len(self.sources))
+        if config.fusion == "siamese":
+            del self.match
+            self.pair: PairHead | UnitProduct = UnitProduct(config.width)
+            self.item_fusion = self.user_fusion
+        else:
+            self.pair = PairHead(config, self.match.num_features)
+            self.item_fusion = make_fusion(config, len(self.sources))
+
+    def user_tokens(self, batches: Mapping[str, ViewBatch]) -> SideTokens:
+        """Tokens of B users from their views' rows."""
+        return self.users(self.tables, batches)  # type: ignore[no-any-return]
+
+    def item_tokens(self, batches: Mapping[str, ViewBatch], item_ids: Tensor) -> SideTokens:
+        """Tokens of C items from their views' rows and their numbers, int64 [C]; see
+        `Encoder.item_numbers`.
+        """
+        return self.items(self.tables, batches, item_ids)  # type: ignore[no-any-return]
+
+    def score(self, user: SideTokens, item: SideTokens) -> Tensor:
+        """Scores [B, C] of users [B] with items [B, C], or with items [C] that all share."""
+        user_BD, item_D = self.fused(user, item)
+        if isinstance(self.pair, UnitProduct):
+            scores_BC = self.pair(user_BD, item_D)
+        else:
+            scores_BC = self.pair(user_BD, item_D, self.match(user, item))
+        return scores_BC + (item.prior * item.present).sum(-1)  # type: ignore[no-any-return]
+
+    def fused(self, user: SideTokens, item: SideTokens) -> tuple[Tensor, Tensor]:
+        """The fused vectors of users [B, D] and of items [..., D]."""
+        shape = item.present.shape
+        item_D = self.item_fusion(item.tokens.flatten(0, -3), item.present.flatten(0, -2))
+        return self.user_fusion(user.tokens, user.present), item_D.view(*shape[:-1], -1)
+
+    def retrieval_vectors(self, side: SideTokens, entity: str) -> Tensor:
+        """Vectors [N, D + 1] whose inner products are the scores; only `siamese` has them.
+
+        Raises ValueError for the other fusions, whose score is no inner product.
+        """
+        if not isinstance(self.pair, UnitProduct):
+            raise ValueError(
+                f"fusion '{self.config.fusion}' has no retrieval vectors; "
+                "train with --fusion siamese"
+            )
+        unit_ND = self.pair.unit(self.user_fusion(side.tokens, side.present))
+        if entity == "user":
+            unit_ND = unit_ND * self.pair.inverse_temperature()
+            return torch.cat([unit_ND, torch.ones_like(unit_ND[:, :1])], 1)
+        prior_N1 = (side.prior * side.present).sum(-1, keepdim=True)
+        return torch.cat([unit_ND, prior_N1], 1)
+
+    def forward(
+        self,
+        user_batches: Mapping[str, ViewBatch],
+        item_batches: Mapping[str, ViewBatch],
+        item_ids: Tensor,
+    ) -> Tensor:
+        """Scores [B, C] for training; `item_ids` [B, C], the item batches describe B * C items.
+
+        While training, sources and ids are dropped at random as the configuration says.
+        """
+        if self.training and self.config.id_dropout:
+            kept = torch.rand(item_ids.shape, device=item_ids.device) >= self.config.id_dropout
+            item_ids = item_ids * kept
+        user = self.user_tokens(user_batches)
+        item = self.item_tokens(item_batches, item_ids.flatten())
+        item = item.map(lambda tensor: tensor.view(*item_ids.shape, *tensor.shape[1:]))
+        if self.training and self.config.source_dropout:
+            chance = torch.rand(user.present.shape, device=user.present.device)
+            mask_BS = chance >= self.config.source_dropout
+            user, item = user.masked(mask_BS), item.masked(mask_BS[:, None])
+        return self.score(user, item)
+
+
+class PairHead(nn.Module):
+    """scale * u.v + weights . match + a hidden layer over u, v, u*v and match."""
+
+    def __init__(self, config: ModelConfig, num_features: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0 / math.sqrt(config.width)))
+        self.direct = nn.Linear(num_features, 1, bias=False)
+        self.of_user = nn.Linear(config.width, config.width)
+        self.of_item = nn.Linear(config.width, config.width, bias=False)
+        self.of_product = nn.Linear(config.width, config.width, bias=False)
+        self.of_match = nn.Linear(num_features, config.width, bias=False)
+        self.out = nn.Sequential(nn.GELU(), nn.Dropout(config.dropout), nn.Linear(config.width, 1))
+
+    def forward(self, user_BD: Tensor, item: Tensor, match_BCF: Tensor) -> Tensor:
+        """[B, C] from users [B, D] and items [B, C, D] or [C, D]."""
+        product_BCD = user_BD[:, None] * item
+        hidden_BCD = self.of_user(user_BD)[:, None] + self.of_item(item)
+        hidden_BCD = hidden_BCD + self.of_product(product_BCD) + self.of_match(match_BCF)
+        direct_BC = self.direct(match_BCF)[..., 0] + self.scale * product_BCD.sum(-1)
+        return direct_BC + self.out(hidden_BCD)[..., 0]  # type: ignore[no-any-return]
+
+
+class UnitProduct(nn.Module):
+    """Cosine over a learned temperature, after a projection that both sides share."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, width))
+        self.log_inverse_temperature = nn.Parameter(torch.tensor(math.log(10.0)))
+
+    def inverse_temperature(self) -> Tensor:
+        # CLIP's bound (Radford et al. 2021): beyond 100 training becomes unstable.
+        return self.log_inverse_temperature.exp().clamp(max=100.0)
+
+    def unit(self, vectors: Tensor) -> Tensor:
+        return functional.normalize(vectors + self.project(vectors), dim=-1)
+
+    def forward(self, user_BD: Tensor, item: Tensor) -> Tensor:
+        unit_BD, unit_item = self.unit(user_BD), self.unit(item)
+        equation = "bd,cd->bc" if item.dim() == 2 else "bd,bcd->bc"
+        return torch.einsum(equation, unit_BD, unit_item) * self.inverse_temperature()
