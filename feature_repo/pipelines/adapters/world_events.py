@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from feature_repo.pipelines.adapters.world_draw import ItemDraw, ThemeIndex
 from feature_repo.pipelines.adapters.world_items import Items
 from feature_repo.pipelines.adapters.world_people import DAY_US, People
 
-# Shapes: n events of a step, N users, M items, R remembered events, P pairs of sub-theme and item
+# Shapes: n events of a step, N users, K tastes a user, R remembered events
 
 CAUSES = ("taste", "friend", "trend", "chance", "skip")
 TASTE, FRIEND, TREND, CHANCE, SKIP = range(len(CAUSES))
@@ -56,7 +57,8 @@ class Step:
     @property
     def positive_n(self) -> npt.NDArray[np.bool_]:
         """Take-ups: everything but skips and ratings of one or two stars."""
-        return (self.cause_n != SKIP) & ~(self.stars_n < 3)
+        positive: npt.NDArray[np.bool_] = (self.cause_n != SKIP) & ~(self.stars_n < 3)
+        return positive
 
     def only(self, kept: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Step:
         """The events chosen by a mask or by row numbers."""
@@ -104,55 +106,6 @@ class World:
             total += (shares * same).sum(axis=1) * self.items.shares_M2[items, side]
         best: npt.NDArray[np.float64] = np.minimum(total / shares.max(axis=1), 1.0)
         return best
-
-
-class ItemDraw:
-    """Draws items as of one instant: of a sub-theme, by attraction overall, or any that exists."""
-
-    def __init__(self, items: Items, by_theme: ThemeIndex, at_us: int) -> None:
-        attraction_M = items.attraction(at_us)
-        self._by_theme = by_theme
-        self._pairs = np.concatenate(
-            [[0.0], np.cumsum(attraction_M[by_theme.item_P] * by_theme.share_P)]
-        )
-        self._all = np.concatenate([[0.0], np.cumsum(attraction_M)])
-        self._available = np.flatnonzero(attraction_M > 0)
-
-    def of_theme(
-        self, themes: npt.NDArray[np.int16], rng: np.random.Generator
-    ) -> npt.NDArray[np.int64]:
-        """One item of each given sub-theme; -1 where none of it exists yet."""
-        first, last = self._by_theme.starts[themes], self._by_theme.starts[themes + 1]
-        low, high = self._pairs[first], self._pairs[last]
-        place = np.searchsorted(
-            self._pairs, low + rng.random(len(themes)) * (high - low), side="right"
-        )
-        pair = np.clip(place - 1, first, np.maximum(last - 1, first))
-        pair = np.minimum(pair, len(self._by_theme.item_P) - 1)
-        drawn: npt.NDArray[np.int64] = np.where(high > low, self._by_theme.item_P[pair], -1)
-        return drawn
-
-    def trending(self, num: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Items in proportion to their attraction."""
-        place = np.searchsorted(self._all, rng.random(num) * self._all[-1], side="right") - 1
-        return np.minimum(place, len(self._all) - 2)
-
-    def any(self, num: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Items that exist, each alike."""
-        return self._available[rng.integers(0, len(self._available), num)]
-
-
-class ThemeIndex:
-    """Pairs of sub-theme and item, sorted so that a sub-theme's items lie together."""
-
-    def __init__(self, items: Items, num_sub_themes: int) -> None:
-        themes, shares = items.themes_M2.T.ravel(), items.shares_M2.T.ravel()
-        order = np.argsort(themes, kind="stable")
-        order = order[shares[order] > 0]
-        self.item_P = (order % items.num).astype(np.int64)
-        self.share_P = shares[order]
-        counts = np.bincount(themes[order], minlength=num_sub_themes)
-        self.starts = np.concatenate([[0], np.cumsum(counts)])
 
 
 def run(

@@ -24,7 +24,7 @@ BURST_DAYS = 4.0
 
 @dataclass(frozen=True)
 class Items:
-    """Items as row numbers; `themes_M2`: main and second sub-theme, `shares_M2`: how much of each."""
+    """Items as row numbers; `themes_M2`: main and second sub-theme, `shares_M2`: their shares."""
 
     available_us_M: npt.NDArray[np.int64]
     themes_M2: npt.NDArray[np.int16]

@@ -115,7 +115,7 @@ def titles(themes_n: npt.NDArray[np.int16]) -> pa.Array:
     num_pairs = num_words * (num_words - 1)
     combinations = len(TITLES) * len(ADJECTIVES) * num_pairs
     # A step with no common factor visits every combination once before it comes back.
-    number = _count_within(themes_n) * 1_009 % combinations
+    number = (_count_within(themes_n) * 5_003 + themes_n.astype(np.int64) * 17) % combinations
     pattern, number = number % len(TITLES), number // len(TITLES)
     adjective, pair = number % len(ADJECTIVES), number // len(ADJECTIVES)
     first, offset = pair % num_words, pair // num_words + 1
