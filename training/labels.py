@@ -1,0 +1,94 @@
+"""Labels: who took up what, when, and against which other items.
+
+In: `Events`. Out: `Positives`, a split's first take-ups in order of time, and `Labels`, the same
+with negatives beside them (drawn by `negatives.py`). No features here.
+"""
+
+# Shapes: n labels, C candidates a label
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from training.events import Events, Ids, Ints, SplitName
+
+
+@dataclass(frozen=True)
+class Positives:
+    """First take-ups of an item by a user [n], in order of time."""
+
+    split: SplitName
+    user_index: Ints
+    item_index: Ints
+    at_us: Ints
+    num_unavailable: int
+    """First take-ups left out because the item appeared at that very instant. Nothing was known of
+    it before, so it would be the one candidate without features: a giveaway, not an example."""
+
+    def __len__(self) -> int:
+        return len(self.at_us)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Users, instants and candidates; the candidate in column 0 is the one taken up."""
+
+    split: SplitName
+    user_id: Ids
+    """[n]"""
+    user_index: Ints
+    """[n], as in `Events`"""
+    at_us: Ints
+    """[n], microseconds since 1970; features must be older"""
+    item_index: Ints
+    """[n, C], as in `Events`; -1 where no candidate was left"""
+    log_q: npt.NDArray[np.float32]
+    """[n, C], log probability of the draw, to be taken off the scores in a sampled softmax"""
+
+    def __len__(self) -> int:
+        return len(self.at_us)
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """True where there is a candidate [n, C]."""
+        return self.item_index >= 0
+
+    def take(self, rows: Ints | slice) -> Self:
+        """Some of the labels, in the order given."""
+        return type(self)(
+            split=self.split,
+            user_id=self.user_id[rows],
+            user_index=self.user_index[rows],
+            at_us=self.at_us[rows],
+            item_index=self.item_index[rows],
+            log_q=self.log_q[rows],
+        )
+
+
+def first_take_ups(events: Events, split: SplitName) -> Positives:
+    """The split's positives: take-ups of items by users who had never taken them up before.
+
+    ValueError when the period has none.
+    """
+    taken = events.take_ups()
+    pairs = events.user_index[taken] * len(events.item_ids) + events.item_index[taken]
+    _, first = np.unique(pairs, return_index=True)
+    rows = taken[np.sort(first)]
+    start, end = events.window(split)
+    rows = rows[(events.at_us[rows] >= start) & (events.at_us[rows] < end)]
+    known = events.available_at_us[events.item_index[rows]] < events.at_us[rows]
+    if not known.any():
+        raise ValueError(
+            f"the {split} period has no take-up of an item that was there before; build the data "
+            "set again with other --train-fraction and --validation-fraction"
+        )
+    rows = rows[known]
+    return Positives(
+        split=split,
+        user_index=events.user_index[rows],
+        item_index=events.item_index[rows],
+        at_us=events.at_us[rows],
+        num_unavailable=int((~known).sum()),
+    )
