@@ -1,0 +1,159 @@
+"""The HTTP interface as types: what may be asked, and what is answered.
+
+Every request is checked here, at the door; the stages behind it trust these types.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Identifier = Annotated[str, Field(min_length=1, max_length=256)]
+Identifiers = Annotated[list[Identifier], Field(max_length=10_000)]
+ExplainMode = Literal["none", "template", "llm"]
+
+
+class Request(BaseModel):
+    """A misspelt field is an error, not a silently ignored wish."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Context(Request):
+    """What is known at this moment and not yet in the feature store."""
+
+    session_items: Annotated[list[Identifier], Field(max_length=50)] = []
+    """Items taken up in this session, newest first; enough for a first answer to a new user."""
+    categories: Annotated[list[Identifier], Field(max_length=50)] = []
+    """Categories somebody said that they like; items from them are added to the candidates."""
+
+
+class Filters(Request):
+    exclude_seen: bool = True
+    """Leave out what the user already took up or rejected."""
+    allow: Identifiers | None = None
+    """Only these items; null for all."""
+    deny: Identifiers = []
+    """Never these items."""
+    categories: Identifiers | None = None
+    """Only items of at least one of these categories; null for all."""
+
+
+class RecommendRequest(Request):
+    user_id: Identifier
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    """Length of the slate."""
+    context: Context = Context()
+    filters: Filters = Filters()
+    explain: ExplainMode = "template"
+    """`template` costs microseconds; `llm` asks the language model (seconds without a GPU)."""
+
+
+class Explanation(BaseModel):
+    text: str
+    writer: Literal["model", "template"]
+    """Who wrote the text. `template` also where the model's text did not pass the checker."""
+    rejected: list[str] = []
+    """Why the model's sentences were turned down, if they were."""
+
+
+class RecommendedItem(BaseModel):
+    item_id: str
+    title: str
+    score: float
+    """The ranking score; only its order within one answer has a meaning."""
+    probability: float
+    """Calibrated chance of a take-up against a sampled other item."""
+    channel: str
+    """Which channel brought the item up with the highest rank."""
+    contributions: dict[str, float]
+    """Shapley value of each source; they add up to the score less that of a slate of no sources."""
+    explanation: Explanation | None = None
+
+
+class RecommendResponse(BaseModel):
+    user_id: str
+    known_user: bool
+    """False when the feature store knows nothing of the user."""
+    at: datetime
+    """The instant the answer was made for (see `clock` in the configuration)."""
+    missing_sources: list[str]
+    """Sources that said nothing about this user and were masked."""
+    items: list[RecommendedItem]
+
+
+class ExplainRequest(Request):
+    user_id: Identifier
+    item_id: Identifier
+    context: Context = Context()
+    explain: Literal["template", "llm"] = "llm"
+
+
+class EvidenceBody(BaseModel):
+    """What the explanation was written from."""
+
+    history: list[str]
+    shared: list[str]
+    num_friends: int
+    popular_within: int | None
+
+
+class ExplainResponse(BaseModel):
+    user_id: str
+    item: RecommendedItem
+    evidence: EvidenceBody
+
+
+class FeedbackRequest(Request):
+    user_id: Identifier
+    item_id: Identifier
+    action: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z_]*$")]
+    value: Annotated[float, Field(ge=-1e9, le=1e9)] | None = None
+    """A rating for action `rate`."""
+    event_id: Identifier | None = None
+    """Sent again with the same id, an event counts once."""
+    at: AwareDatetime | None = None
+    """When it happened; now when missing. Not in the future."""
+
+
+class FeedbackResponse(BaseModel):
+    event_id: str
+    accepted: bool
+    """False for an event id that was taken in before."""
+    updated_views: list[str]
+    """Feature views that the event was pushed to."""
+
+
+class ItemResponse(BaseModel):
+    item_id: str
+    title: str
+    category: str | None
+    categories: list[str]
+    keywords: list[str]
+    popularity_rank: int | None
+    """0 for the most popular lately; null when nobody has taken it up."""
+    features: dict[str, dict[str, object]]
+
+
+class UserResponse(BaseModel):
+    user_id: str
+    known_user: bool
+    missing_sources: list[str]
+    history: list[str]
+    """Titles, newest first."""
+    features: dict[str, dict[str, object]]
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+    service: str
+    """Feature service of the bundle."""
+    bundle_created_at: str
+    clock: str
+    at: datetime
+    num_items: int
+
+
+class ErrorBody(BaseModel):
+    error: str
+    detail: str

@@ -1,0 +1,248 @@
+"""The Ray Serve application: `serve run serving.app:build bundle=runs/NAME/bundle`.
+
+Two deployments: `Ranker`, the HTTP ingress, does everything up to the slate and its templates in
+one process, because each hop costs milliseconds; `Explainer` holds the language model, which scales
+apart. The stages are in ranker.py; this file only connects them to HTTP.
+"""
+
+import asyncio
+import logging
+import os
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from fastapi import FastAPI
+from feast import FeatureStore
+from pydantic import ValidationError
+from ray import serve
+from ray.serve import Application
+from ray.serve.handle import DeploymentHandle
+
+from serving.api import (
+    ErrorBody,
+    EvidenceBody,
+    ExplainRequest,
+    ExplainResponse,
+    Explanation,
+    FeedbackRequest,
+    FeedbackResponse,
+    Health,
+    ItemResponse,
+    RecommendedItem,
+    RecommendRequest,
+    RecommendResponse,
+    UserResponse,
+)
+from serving.clock import Clock, instant, microseconds
+from serving.config import ServingConfig
+from serving.errors import FutureEventError, UnknownItemError, add_error_handlers
+from serving.evidence import Evidence
+from serving.explainer import explain_by_model, explain_by_template
+from serving.feedback import Event, FeaturePusher, FeedbackLog, is_positive
+from serving.items import describe_item, describe_user
+from serving.ranker import Ranked, Slate, SlateRanker
+from serving.writer import LanguageModelWriter
+from training.bundle import load_bundle
+
+logger = logging.getLogger("ray.serve")
+
+# Measured: HAProxy and the throughput flags take a no-op from 10.8 to 1.1 ms. They are read where
+# Ray starts, so they hold when `serve run` starts Ray itself; a running cluster sets its own.
+SERVE_FLAGS = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # Without it, HAProxy keeps draining for 30 s after the application was asked to stop.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+}
+DESCRIPTION = "Ranked items, where each came from, what each source counted, and a checked reason."
+FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
+
+api = FastAPI(title="Potluck", description=DESCRIPTION, responses={"4XX": {"model": ErrorBody}})
+add_error_handlers(api)
+
+
+@serve.deployment(name="Explainer", max_ongoing_requests=4, max_queued_requests=16)
+class Explainer:
+    """Holds the language model. Blocks a thread of its own, so that health checks are answered."""
+
+    def __init__(self, model: str) -> None:
+        self._writer = LanguageModelWriter(model)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def explain(self, records: list[Evidence]) -> list[Explanation]:
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(explain_by_model, self._writer, records)
+
+
+@serve.deployment(name="Ranker", max_ongoing_requests=32, max_queued_requests=256)
+@serve.ingress(api)
+class Ranker:
+    """The HTTP ingress."""
+
+    def __init__(self, config: ServingConfig, explainer: DeploymentHandle | None = None) -> None:
+        self._config = config
+        self._explainer = explainer
+        bundle = load_bundle(config.bundle)
+        store = FeatureStore(repo_path=str(config.repo))
+        bundle.check(store)
+        self._clock = Clock(config.clock, bundle.as_of)
+        self._ranker = SlateRanker(
+            bundle,
+            store,
+            self._clock,
+            candidates_per_channel=config.candidates_per_channel,
+            min_friends=config.min_friends,
+        )
+        log = config.feedback_log or config.bundle.parent / "feedback.jsonl"
+        self._feedback = FeedbackLog(log)
+        self._pusher = FeaturePusher(store)
+
+    @api.post("/v1/recommend")
+    async def recommend(self, request: RecommendRequest) -> RecommendResponse:
+        """Ranked items for a user, also for one that nobody has seen."""
+        rejected = self._feedback.rejected_by(request.user_id)
+        slate = self._ranker.recommend(request, rejected)
+        explanations = await self._explanations(slate, request.explain)
+        return RecommendResponse(
+            user_id=request.user_id,
+            known_user=slate.user.known,
+            at=instant(slate.at_us),
+            missing_sources=list(slate.user.missing_sources),
+            items=[
+                self._item(ranked, explanation)
+                for ranked, explanation in zip(slate.items, explanations, strict=True)
+            ],
+        )
+
+    @api.post("/v1/explain")
+    async def explain(self, request: ExplainRequest) -> ExplainResponse:
+        """Why this item would be in this user's slate, and the evidence behind the sentence."""
+        rejected = self._feedback.rejected_by(request.user_id)
+        slate = self._ranker.explain(request.user_id, request.item_id, request.context, rejected)
+        explanations = await self._explanations(slate, request.explain)
+        evidence = slate.items[0].evidence
+        return ExplainResponse(
+            user_id=request.user_id,
+            item=self._item(slate.items[0], explanations[0]),
+            evidence=EvidenceBody(
+                history=list(evidence.history),
+                shared=list(evidence.shared),
+                num_friends=evidence.num_friends,
+                popular_within=evidence.popular_within,
+            ),
+        )
+
+    @api.post("/v1/feedback")
+    async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
+        """Take in one event: durable first, then pushed to Feast; the next answer knows it."""
+        event = self._event(request)
+        if event.event_id in self._feedback:
+            return FeedbackResponse(event_id=event.event_id, accepted=False, updated_views=[])
+        self._feedback.append(event)
+        updated = self._pusher.push(event)
+        if event.is_positive:
+            position = self._ranker.snapshot.position[event.item_id]
+            self._ranker.snapshot.popularity.add(position, event.at_us)
+        return FeedbackResponse(event_id=event.event_id, accepted=True, updated_views=updated)
+
+    @api.get("/v1/items/{item_id}")
+    async def item(self, item_id: str) -> ItemResponse:
+        """What the catalogue and the feature snapshot say of an item."""
+        return describe_item(self._ranker.snapshot, item_id, self._clock.now_us())
+
+    @api.get("/v1/users/{user_id}")
+    async def user(self, user_id: str) -> UserResponse:
+        """What the feature store knows of a user now."""
+        return describe_user(self._ranker, user_id)
+
+    @api.get("/healthz")
+    async def healthz(self) -> Health:
+        """Answers when the bundle is loaded and the snapshot stands."""
+        bundle = self._ranker.bundle
+        return Health(
+            status="ok",
+            service=bundle.schema.service,
+            bundle_created_at=str(bundle.manifest.created_at),
+            clock=self._clock.name,
+            at=instant(self._clock.now_us()),
+            num_items=len(self._ranker.snapshot),
+        )
+
+    async def _explanations(self, slate: Slate, mode: str) -> Sequence[Explanation | None]:
+        records = [ranked.evidence for ranked in slate.items]
+        if mode == "none":
+            return [None] * len(records)
+        if mode == "llm" and records and self._explainer is not None:
+            try:
+                answer: list[Explanation] = await asyncio.wait_for(
+                    self._explainer.explain.remote(records), self._config.explain_timeout_s
+                )
+                return answer
+            except Exception as error:  # noqa: BLE001  an explainer that fails must not cost the slate
+                logger.warning("the explainer failed, templates answer: %r", error)
+                problem = f"the language model did not answer: {type(error).__name__}"
+                return [explain_by_template(record, [problem]) for record in records]
+        return [explain_by_template(record) for record in records]
+
+    def _item(self, ranked: Ranked, explanation: Explanation | None) -> RecommendedItem:
+        return RecommendedItem(
+            item_id=ranked.evidence.item_id,
+            title=ranked.evidence.title,
+            score=ranked.score,
+            probability=ranked.probability,
+            channel=ranked.channel,
+            contributions=ranked.evidence.contributions,
+            explanation=explanation,
+        )
+
+    def _event(self, request: FeedbackRequest) -> Event:
+        if request.item_id not in self._ranker.snapshot.position:
+            raise UnknownItemError(
+                f"item {request.item_id!r} is not in the catalogue of this bundle"
+            )
+        now_us = self._clock.now_us()
+        at_us = microseconds(request.at) if request.at else now_us
+        if at_us > now_us + FUTURE_TOLERANCE_US:
+            raise FutureEventError(
+                f"at: {request.at} lies after the server's now, {instant(now_us)}"
+            )
+        return Event(
+            event_id=request.event_id or uuid.uuid4().hex,
+            user_id=request.user_id,
+            item_id=request.item_id,
+            action=request.action,
+            value=request.value,
+            at_us=at_us,
+            is_positive=is_positive(request.action, request.value, self._config.positive_from),
+        )
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The application from `key=value` arguments (serving/config.py lists them).
+
+    Raises ValueError naming each wrong argument.
+    """
+    config = read_config(args)
+    load_bundle(config.bundle)  # a broken bundle fails here, with its message, not in a replica
+    if not ray.is_initialized():
+        for name, value in SERVE_FLAGS.items():
+            os.environ.setdefault(name, value)
+    explainer = None
+    if config.explainer_replicas:
+        replicas = config.explainer_replicas
+        explainer = Explainer.options(num_replicas=replicas).bind(config.explainer_model)
+    return Ranker.options(num_replicas=config.ranker_replicas).bind(config, explainer)
+
+
+def read_config(args: dict[str, Any]) -> ServingConfig:
+    """Check the arguments of `serve run`; ValueError names each that is wrong."""
+    try:
+        return ServingConfig.model_validate(args)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in issue['loc'])}: {issue['msg']}"
+            for issue in error.errors()
+        )
+        raise ValueError(f"serve run serving.app:build {wrong}") from error

@@ -1,0 +1,58 @@
+"""One table from exceptions to HTTP answers. The body is always {"error": code, "detail": text}."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+
+class UnknownItemError(ValueError):
+    """An item id that neither the snapshot nor the feature store knows."""
+
+
+class FutureEventError(ValueError):
+    """Feedback that claims to have happened later than now."""
+
+
+STATUS: dict[type[Exception], tuple[int, str]] = {
+    UnknownItemError: (404, "unknown_item"),
+    FutureEventError: (422, "event_in_the_future"),
+    ValueError: (400, "bad_request"),
+}
+
+
+def add_error_handlers(api: FastAPI) -> None:
+    """Make every error of the application answer with the one body."""
+    for kind, (status, code) in STATUS.items():
+        api.add_exception_handler(kind, _handler(status, code))
+    api.add_exception_handler(RequestValidationError, _invalid_request)
+    api.add_exception_handler(HTTPException, _http_error)
+
+
+def _body(status: int, code: str, detail: str) -> JSONResponse:
+    return JSONResponse({"error": code, "detail": detail}, status_code=status)
+
+
+def _handler(status: int, code: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+    async def answer(_request: Request, error: Exception) -> JSONResponse:
+        return _body(status, code, str(error))
+
+    return answer
+
+
+async def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    wrong = []
+    for issue in error.errors():
+        where = ".".join(str(part) for part in issue["loc"] if part != "body")
+        wrong.append(f"{where or 'body'}: {issue['msg']}")
+    return _body(422, "invalid_request", "; ".join(wrong))
+
+
+async def _http_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    code = codes.get(error.status_code, "http_error")
+    return _body(error.status_code, code, str(error.detail))

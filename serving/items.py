@@ -1,0 +1,62 @@
+"""What the application says of one item or one user when asked directly."""
+
+import math
+
+from serving.api import Context, ItemResponse, UserResponse
+from serving.errors import UnknownItemError
+from serving.ranker import SlateRanker
+from serving.snapshot import Snapshot
+
+MAX_LIST = 20  # entries shown of a long list; vectors are cut to their first numbers
+
+
+def describe_item(snapshot: Snapshot, item_id: str, at_us: int) -> ItemResponse:
+    """An item of the catalogue. Raises UnknownItemError."""
+    if item_id not in snapshot.position:
+        raise UnknownItemError(
+            f"item {item_id!r} is not in the catalogue of this bundle ({len(snapshot)} items)"
+        )
+    position = snapshot.position[item_id]
+    rank = int(snapshot.ranks(at_us)[position])
+    features = {}
+    for view, rows in snapshot.bundle.item_views.items():
+        row = int(rows.rows[position])
+        if row >= 0:
+            features[view] = shown(rows.features.slice(row, 1).to_pylist()[0])
+    return ItemResponse(
+        item_id=item_id,
+        title=snapshot.titles[position],
+        category=snapshot.category[position],
+        categories=sorted(snapshot.categories[position]),
+        keywords=[t for t in snapshot.terms[position] if t not in snapshot.categories[position]],
+        popularity_rank=rank if rank >= 0 else None,
+        features=features,
+    )
+
+
+def describe_user(ranker: SlateRanker, user_id: str) -> UserResponse:
+    """What the online store has of a user; an unknown one is no error."""
+    user = ranker.users.read(user_id, Context(), ranker.clock.now_us())
+    snapshot = ranker.snapshot
+    return UserResponse(
+        user_id=user_id,
+        known_user=user.known,
+        missing_sources=list(user.missing_sources),
+        history=[
+            snapshot.titles[snapshot.position[i]] for i in user.history if i in snapshot.position
+        ],
+        features={view: shown(row) for view, row in user.rows.items()},
+    )
+
+
+def shown(row: dict[str, object]) -> dict[str, object]:
+    """Values as JSON has them: long lists cut short, no NaN."""
+    return {name: _shown(value) for name, value in row.items()}
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list | tuple):
+        return [_shown(entry) for entry in value[:MAX_LIST]]
+    return value

@@ -1,0 +1,242 @@
+"""Snapshot: everything the ranker holds about items, in columns, for fast lookups by position.
+
+In: a bundle. Out: item ids, titles and terms, encoded feature rows, neighbours, popularity, text
+vectors. Positions (0 .. num_items - 1) stand for items in every array; ids come and go at the door.
+"""
+
+# Shapes: I items, N neighbours, E length of a text vector, C candidates
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from feature_repo.pipelines.features.decay import add_event, decay
+from serving.evidence import ItemFacts
+from training.bundle import Bundle
+from training.encode import Columns
+from training.projector import ViewBatch
+from training.schema import FeatureSchema, FieldSpec, ViewSpec
+from training.tokens import SideTokens
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+
+TRENDING_HALF_LIFE_DAYS = 30.0
+MAX_TERMS = 8
+
+
+@dataclass
+class Popularity:
+    """One decayed counter per item, kept exact while feedback comes in."""
+
+    half_life_days: float
+    values: Floats
+    """[I], each valued at its own instant."""
+    valued_at_us: Positions
+    """[I]; -1 where nobody has taken the item up."""
+
+    def at(self, at_us: int) -> Floats:
+        """Counters [I] at an instant; 0 for items that nobody has taken up."""
+        gaps_us = np.maximum(at_us - self.valued_at_us, 0)
+        decayed = decay(self.values, np.zeros_like(gaps_us), gaps_us, self.half_life_days)
+        return np.where(self.valued_at_us >= 0, decayed, 0.0)
+
+    def add(self, position: int, at_us: int) -> None:
+        """Count one more take-up."""
+        known = self.valued_at_us[position] >= 0
+        value, valued_at_us = add_event(
+            float(self.values[position]) if known else 0.0,
+            int(self.valued_at_us[position]) if known else at_us,
+            at_us,
+            self.half_life_days,
+        )
+        self.values[position], self.valued_at_us[position] = value, valued_at_us
+
+
+@dataclass
+class Snapshot:
+    """Item side of one replica. Only `popularity` changes after it is made."""
+
+    bundle: Bundle
+    item_ids: list[str]
+    titles: list[str]
+    category: list[str | None]
+    terms: list[tuple[str, ...]]
+    """Keywords and categories of each item, strongest first."""
+    categories: list[frozenset[str]]
+    available_at_us: Positions
+    """[I]"""
+    numbers: torch.Tensor
+    """int64 [I]: the encoder's numbers of the items, 0 for items unknown in training."""
+    columns: dict[str, Columns]
+    """By item view: encoded rows, row i describes item i."""
+    present: dict[str, torch.Tensor]
+    """By item view: bool [I], whether the view has a row for the item."""
+    vectors: npt.NDArray[np.float32] | None
+    """[I, E] unit text vectors; None without a text source."""
+    popularity: Popularity
+    position: dict[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.position = {item_id: i for i, item_id in enumerate(self.item_ids)}
+        self._user_position = {user: i for i, user in enumerate(self.bundle.seen.user_ids)}
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @classmethod
+    def from_bundle(cls, bundle: Bundle) -> "Snapshot":
+        schema = bundle.encoder.feature_schema
+        item_ids = bundle.items.column("item_id").to_pylist()
+        columns, present = {}, {}
+        for view in schema.item_views:
+            rows = bundle.item_views[view.name]
+            columns[view.name] = bundle.encoder.encode(view.name, rows.features)
+            present[view.name] = torch.from_numpy(rows.rows >= 0)
+            columns[view.name] = _expanded(columns[view.name], rows.rows)
+        keywords = _string_lists(bundle, schema, "keyword")
+        categories = [tuple(row or ()) for row in bundle.items.column("categories").to_pylist()]
+        return cls(
+            bundle=bundle,
+            item_ids=item_ids,
+            titles=bundle.items.column("title").to_pylist(),
+            category=bundle.items.column("category").to_pylist(),
+            terms=[
+                tuple(dict.fromkeys((*own, *given)))[:MAX_TERMS]
+                for own, given in zip(keywords, categories, strict=True)
+            ],
+            categories=[frozenset(row) for row in categories],
+            available_at_us=bundle.items.column("available_at_us").to_numpy().astype(np.int64),
+            numbers=torch.from_numpy(bundle.encoder.item_numbers(item_ids)),
+            columns=columns,
+            present=present,
+            vectors=_unit_vectors(schema, columns, present),
+            popularity=_popularity(schema, columns, present, len(item_ids)),
+        )
+
+    def available(self, at_us: int) -> Mask:
+        """Items that existed at the instant."""
+        return self.available_at_us <= at_us
+
+    def mask_of(self, item_ids: Iterable[str]) -> Mask:
+        """Mask [I] of the named items; names that the catalogue lacks are passed over."""
+        mask = np.zeros(len(self), dtype=bool)
+        mask[[self.position[item] for item in item_ids if item in self.position]] = True
+        return mask
+
+    def in_categories(self, names: Iterable[str]) -> Mask:
+        """Mask [I] of items with at least one of the categories."""
+        wanted = frozenset(names)
+        return np.fromiter((bool(own & wanted) for own in self.categories), bool, len(self))
+
+    def seen_by(self, user_id: str) -> Positions:
+        """Positions of all that the user met up to the end of the data."""
+        row = self._user_position.get(user_id)
+        return self.bundle.seen.items_of(row) if row is not None else np.empty(0, np.int64)
+
+    def neighbours(self, position: int) -> tuple[Positions, npt.NDArray[np.float32]]:
+        """Positions and similarities of the most similar items by co-occurrence, best first."""
+        ids = self.bundle.neighbours.ids[position]
+        there = ids >= 0
+        return ids[there], self.bundle.neighbours.scores[position][there]
+
+    def ranks(self, at_us: int) -> Positions:
+        """Popularity rank [I] at an instant, 0 for the most popular; -1 for zero."""
+        values = self.popularity.at(at_us)
+        order = np.argsort(-values, kind="stable")
+        ranks = np.empty(len(self), np.int64)
+        ranks[order] = np.arange(len(self))
+        return np.where(values > 0, ranks, -1)
+
+    def facts(self, position: int, rank: int) -> ItemFacts:
+        """What may be said of an item, given its popularity rank (-1 for none)."""
+        return ItemFacts(
+            item_id=self.item_ids[position],
+            title=self.titles[position],
+            terms=self.terms[position],
+            popularity_rank=rank if rank >= 0 else None,
+        )
+
+    @torch.inference_mode()
+    def tokens(self, positions: Positions, at_us: int) -> SideTokens:
+        """The model's tokens of C items at an instant."""
+        index = torch.from_numpy(positions)
+        at = torch.full((len(positions),), at_us, dtype=torch.int64)
+        batches = {
+            view: ViewBatch.gathered(
+                {name: column[index] for name, column in columns.items()},
+                self.present[view][index],
+                at,
+            )
+            for view, columns in self.columns.items()
+        }
+        return self.bundle.model.item_tokens(batches, self.numbers[index])
+
+
+def _expanded(columns: Columns, rows: Positions) -> Columns:
+    """Encoded rows in the order of the items; where an item has no row, row 0 (to be masked)."""
+    if not len(next(iter(columns.values()))):
+        return {n: c.new_zeros((len(rows), *c.shape[1:])) for n, c in columns.items()}
+    index = torch.from_numpy(np.maximum(rows, 0))
+    return {name: column[index] for name, column in columns.items()}
+
+
+def _fields(
+    schema: FeatureSchema, kind: str, vocabulary: str | None = None
+) -> list[tuple[ViewSpec, FieldSpec]]:
+    return [
+        (view, spec)
+        for view in schema.item_views
+        for spec in view.fields
+        if spec.kind == kind and (vocabulary is None or spec.vocabulary == vocabulary)
+    ]
+
+
+def _string_lists(bundle: Bundle, schema: FeatureSchema, vocabulary: str) -> list[tuple[str, ...]]:
+    """The first item-side sequence of a vocabulary, as strings by item."""
+    for view, spec in _fields(schema, "sequence", vocabulary):
+        rows = bundle.item_views[view.name]
+        values = rows.features.column(spec.name).to_pylist()
+        return [tuple(values[row] or ()) if row >= 0 else () for row in rows.rows]
+    return [()] * bundle.items.num_rows
+
+
+def _unit_vectors(
+    schema: FeatureSchema, columns: dict[str, Columns], present: dict[str, torch.Tensor]
+) -> npt.NDArray[np.float32] | None:
+    """The first item-side embedding, each row of length one; zeros where an item has none."""
+    for view, spec in _fields(schema, "embedding"):
+        vectors = columns[view.name][f"embedding:{spec.name}"] * present[view.name][:, None]
+        return torch.nn.functional.normalize(vectors, dim=1).numpy()
+    return None
+
+
+def _popularity(
+    schema: FeatureSchema,
+    columns: dict[str, Columns],
+    present: dict[str, torch.Tensor],
+    num_items: int,
+) -> Popularity:
+    """The item-side counter whose half-life is nearest a month; nothing where there is none."""
+    counters = _fields(schema, "counter")
+    if not counters:
+        none = np.full(num_items, -1, np.int64)
+        return Popularity(TRENDING_HALF_LIFE_DAYS, np.zeros(num_items), none)
+
+    def distance(pair: tuple[ViewSpec, FieldSpec]) -> float:
+        assert pair[1].half_life_days is not None
+        return abs(np.log(pair[1].half_life_days / TRENDING_HALF_LIFE_DAYS))
+
+    view, spec = min(counters, key=distance)
+    place = [counter.name for counter in view.of_kind("counter")].index(spec.name)
+    assert spec.half_life_days is not None
+    there = present[view.name].numpy()
+    return Popularity(
+        spec.half_life_days,
+        columns[view.name]["counter"][:, place].numpy().astype(np.float64) * there,
+        np.where(there, columns[view.name]["clock_us"][:, place].numpy(), -1),
+    )
