@@ -27,7 +27,7 @@ from feature_repo.pipelines.adapters.mapping import (
 from feature_repo.pipelines.raw import RawSink
 from feature_repo.pipelines.tables import INSTANT
 
-HAS_OFFSET = re.compile(r"\d{2}:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)$")
+HAS_OFFSET = re.compile(r"\d{2}:\d{2}.*(?:Z|[+-]\d{2}(?::?\d{2})?)$")
 LARGEST_US = 253_402_300_800_000_000  # the year 10000; a greater number is no instant
 LISTS = pa.list_(pa.string())
 
