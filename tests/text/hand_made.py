@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from feature_repo.pipelines.tables import SCHEMAS, DatasetInfo, table_path, write_table_atomic
 
-Row = Mapping[str, object]
+Row = Mapping[str, Any]
 TRAIN_END = datetime(2020, 3, 1, tzinfo=UTC)
 
 
@@ -20,11 +21,11 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def item(item_id: str, title: str, available_at: str, **more: object) -> Row:
+def item(item_id: str, title: str, available_at: str, **more: Any) -> Row:
     """One row of `items`."""
-    blank = {"description": None, "category": None, "categories": [], "creator": None}
+    blank = dict.fromkeys(["description", "category", "creator", "price"])
     known = {"item_id": item_id, "title": title, "available_at": instant(available_at)}
-    return {**blank, "price": None, **known, **more}
+    return {**blank, "categories": [], **known, **more}
 
 
 def document(number: int, text: str, at: str, kind: str = "review", **who: str) -> Row:

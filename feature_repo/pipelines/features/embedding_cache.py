@@ -6,9 +6,7 @@ stopped keeps what it had. Vectors are read through a memory map: memory holds o
 """
 
 # Shapes: N texts asked for, D width of the vectors.
-import hashlib
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +15,9 @@ from numpy.typing import NDArray
 from feature_repo.pipelines.tables import atomic_path
 
 Hashes = NDArray[np.uint64]
+"""64 bits of each text's MD5 (`md5_number_lower` of DuckDB, see corpus.py). Among ten million texts
+the chance that any two share a hash is 3 in a million."""
 Floats = NDArray[np.float32]
-
-
-def content_hash(texts: Iterable[str]) -> Hashes:
-    """64 bits of each text's MD5, equal to DuckDB's `md5_number_lower`, so that SQL and Python
-    agree.
-
-    Among ten million texts the chance that any two collide is 3 in a million.
-    """
-    digests = (hashlib.md5(text.encode(), usedforsecurity=False).digest() for text in texts)
-    return np.fromiter((int.from_bytes(digest[8:], "big") for digest in digests), np.uint64)
 
 
 class EmbeddingCache:

@@ -128,10 +128,15 @@ class HuggingFaceEncoder:
     @cached_property
     def _model(self) -> Any:
         from transformers import AutoModel
+        from transformers.utils import logging
 
+        bars_wanted = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # a second's bar in the middle of the texts' own
         model = AutoModel.from_pretrained(
             str(self.folder), local_files_only=True, dtype=torch.float32
         )
+        if bars_wanted:
+            logging.enable_progress_bar()
         return model.to(self.device).eval()
 
     @cached_property
