@@ -7,6 +7,8 @@ a data set by themselves; a model is evaluated by `python -m training.train`.
 Shapes: Q queries, K places of a ranked list, I items, D width of an item vector.
 """
 
+import argparse
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -71,7 +73,6 @@ class EvaluationResult(BaseModel):
     seconds: dict[str, float] = {}
     settings: dict[str, dict[str, float]] = {}
     """Baseline -> setting tried -> its NDCG@10 on validation."""
-    classification: dict[str, float | list[float] | list[int] | None] = {}
 
 
 def evaluate(
@@ -271,3 +272,53 @@ def evaluate_baselines(
         dataset=DatasetInfo.read(data_dir),
         settings=tried,
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: measure the baselines of a data set; print the table, write the report."""
+    flags = parser().parse_args(arguments)
+    if not flags.baselines_only:
+        print(
+            "error: give --baselines-only; a model is evaluated by `python -m training.train`",
+            file=sys.stderr,
+        )
+        return 2
+    # Here, because the report reads evaluation's results: a cycle if imported above.
+    from training.report import metric_table, write_report
+
+    try:
+        result = evaluate_baselines(
+            flags.data,
+            flags.split,
+            QueryOptions(
+                max_users=flags.max_users,
+                max_queries_per_user=flags.max_queries_per_user,
+                seed=flags.seed,
+            ),
+            EvaluationOptions(resamples=flags.resamples, seed=flags.seed, progress=True),
+            flags.without,
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(metric_table(result))
+    print(f"report: {write_report(flags.out, result)}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(prog="python -m training.evaluate", description=main.__doc__)
+    flags.add_argument("--data", type=Path, required=True, help="a built data set, data/current")
+    flags.add_argument("--out", type=Path, required=True, help="folder of the run, runs/NAME")
+    flags.add_argument("--baselines-only", action="store_true", help="without a model")
+    flags.add_argument("--split", choices=("validation", "test"), default="test")
+    flags.add_argument("--without", action="append", default=[], choices=("item-knn", "ease"))
+    flags.add_argument("--max-users", type=int, default=2000, help="draw at most so many")
+    flags.add_argument("--max-queries-per-user", type=int, default=10, help="draw at most so many")
+    flags.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
+    flags.add_argument("--seed", type=int, default=0)
+    return flags
+
+
+if __name__ == "__main__":
+    sys.exit(main())
