@@ -48,6 +48,7 @@ class FeedbackLog:
         self._path = path
         self._ids: set[str] = set()
         self._rejected: dict[str, dict[str, None]] = {}
+        _cut_unfinished_line(path)
         for event in read_log(path):
             self._remember(event)
 
@@ -75,20 +76,26 @@ class FeedbackLog:
             rejected[event.item_id] = None
 
 
+def _cut_unfinished_line(path: Path) -> None:
+    """A last line without its end was being written in a crash and never acknowledged."""
+    if path.exists():
+        content = path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
+
+
 def read_log(path: Path) -> list[Event]:
-    """Events of a log. A last line cut off by a crash was never acknowledged and is left out."""
+    """Events of a log; ValueError names the line that is none."""
     if not path.exists():
         return []
     events = []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines, start=1):
-        if not line:
-            continue
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1
+    ):
         try:
             events.append(Event(**json.loads(line)))
         except (json.JSONDecodeError, TypeError) as error:
-            if number == len(lines):
-                break
             raise ValueError(f"{path}, line {number} is no feedback event: {error}") from error
     return events
 
