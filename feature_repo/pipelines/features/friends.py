@@ -28,11 +28,17 @@ class FriendFeed:
         self._levels: dict[int, float] = {}
         self._top: list[int] = []
         self._stirred: set[int] = set()
+        # Per item: when each friend last took it up, how many did, when the last of them did.
         self._takers: dict[int, dict[int, int]] = {}
+        self._counts: dict[int, int] = {}
         self._newest: dict[int, int] = {}
         self._taken: deque[tuple[int, int, int]] = deque()
+        # The items in order, 50 and those that tie with the last, and the instants of the first and
+        # the last when they were put in order; what the order does not know yet.
         self._order: list[int] = []
         self._touched: set[int] = set()
+        self._is_stale = False
+        self._first_us = self._last_us = -1
 
     def meet(self, friend: int) -> None:
         """A new friend, of whom nothing is known yet."""
@@ -50,19 +56,24 @@ class FriendFeed:
         if self._taken and at_us < self._taken[-1][0]:
             # The past of a friend who was met late: rare, so put in its place at once.
             self._taken = deque(sorted([*self._taken, (at_us, item, friend)]))
+            self._is_stale = True
         else:
             self._taken.append((at_us, item, friend))
-        self._takers.setdefault(item, {})[friend] = at_us
-        self._newest[item] = max(self._newest.get(item, at_us), at_us)
+        takers = self._takers.setdefault(item, {})
+        takers[friend] = at_us
+        self._counts[item] = len(takers)
+        if at_us > self._newest.get(item, -1):
+            self._newest[item] = at_us
         self._touched.add(item)
 
     def top_friends(self) -> list[int]:
         """The most active friends first, then by id; at most 10."""
         if self._stirred:
-            # A level only grows between calls for those who stirred: the top is among them and the
-            # old top.
+            # A level only grows between calls for those who stirred: the top is among them and
+            # the old top.
+            levels = self._levels
             candidates = self._stirred.union(self._top)
-            self._top = sorted(candidates, key=lambda f: (-self._levels[f], f))[:MAX_FRIENDS]
+            self._top = sorted(candidates, key=lambda f: (-levels[f], f))[:MAX_FRIENDS]
             self._stirred = set()
         return self._top
 
@@ -71,41 +82,42 @@ class FriendFeed:
 
         Newest take-up first, then by the number of friends, then by id; at most 50.
         """
-        changed = self._forget(now_us - WINDOW_DAYS * DAY_US)
-        if changed or self._touched:
-            self._reorder(changed)
+        self._forget(now_us - WINDOW_DAYS * DAY_US)
+        if self._touched or self._is_stale:
+            self._reorder()
         items = self._order[:MAX_RECENT]
-        takers = self._takers
-        return items, [len(takers[item]) for item in items]
+        return items, list(map(self._counts.__getitem__, items))
 
-    def _forget(self, horizon_us: int) -> bool:
-        """Drop take-ups before the horizon; true if an item or a taker of one has gone."""
-        changed = False
-        while self._taken and self._taken[0][0] < horizon_us:
-            at_us, item, friend = self._taken.popleft()
+    def _forget(self, horizon_us: int) -> None:
+        """Drop take-ups before the horizon, and note when that may move an item of the order."""
+        taken = self._taken
+        while taken and taken[0][0] < horizon_us:
+            at_us, item, friend = taken.popleft()
             takers = self._takers.get(item)
             if takers is None or takers.get(friend) != at_us:
                 continue  # the friend took it up again later, or twice in that instant
-            changed = True
+            self._is_stale = self._is_stale or self._newest[item] >= self._last_us
             del takers[friend]
+            self._counts[item] = len(takers)
             if not takers:
-                del self._takers[item], self._newest[item]
-        return changed
+                del self._takers[item], self._newest[item], self._counts[item]
 
-    def _reorder(self, changed: bool) -> None:
+    def _reorder(self) -> None:
         """Bring the order up to date, and no longer than 50 and those that tie with the last."""
         newest, touched, order = self._newest, self._touched, self._order
         fresh = [item for item in touched if item in newest]
-        last_us = newest.get(order[0], 0) if order else 0
-        if not changed and fresh and min(newest[item] for item in fresh) > last_us:
-            kept = [item for item in order if item not in touched]
-            order = sorted(fresh, key=self._rank) + kept
-        else:
+        # What is new usually is newer than all that was in order, and goes before it.
+        if self._is_stale or any(newest[item] <= self._first_us for item in fresh):
             order = sorted({item for item in order if item in newest}.union(fresh), key=self._rank)
+        else:
+            fresh.sort(key=self._rank)
+            order = fresh + [item for item in order if item not in touched]
         cut = MAX_RECENT
         while cut < len(order) and newest[order[cut]] == newest[order[MAX_RECENT - 1]]:
             cut += 1
-        self._order, self._touched = order[:cut], set()
+        self._order, self._touched, self._is_stale = order[:cut], set(), False
+        if order:
+            self._first_us, self._last_us = newest[order[0]], newest[self._order[-1]]
 
     def _rank(self, item: int) -> tuple[int, int, int]:
-        return -self._newest[item], -len(self._takers[item]), item
+        return -self._newest[item], -self._counts[item], item

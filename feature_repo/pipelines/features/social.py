@@ -137,22 +137,22 @@ def _friend_lists(
     """The list features of every row: replay a user's touches, read the feed at each instant."""
     friends, num_friends = array("q"), array("q")
     recent, counts, num_recent = array("q"), array("q"), array("q")
-    kind, friend = touches["kind"].tolist(), touches["friend"].tolist()
-    at_us, item = touches["at_us"].tolist(), touches["item"].tolist()
-    bounds = [*row_starts.tolist(), len(kind)]
+    kept = ("kind", "friend", "at_us", "item")
+    touched = list(zip(*(touches[name].tolist() for name in kept), strict=True))
+    bounds = [*row_starts.tolist(), len(touched)]
     feed = FriendFeed()
     for (first, last), new_user, now_us in zip(
         pairwise(bounds), starts.tolist(), touches["grid_us"][row_starts].tolist(), strict=True
     ):
         if new_user:
             feed = FriendFeed()
-        for i in range(first, last):
-            if kind[i] == FRIEND:
-                feed.meet(friend[i])
-            elif kind[i] == EVENT:
-                feed.act(friend[i], at_us[i])
-                if item[i] >= 0:
-                    feed.take(friend[i], item[i], at_us[i])
+        for what, who, when, which in touched[first:last]:
+            if what == FRIEND:
+                feed.meet(who)
+            elif what == EVENT:
+                feed.act(who, when)
+                if which >= 0:
+                    feed.take(who, which, when)
         top = feed.top_friends()
         friends.extend(top)
         num_friends.append(len(top))
