@@ -204,8 +204,8 @@ def test_what_is_missing_is_named() -> None:
         ENCODER.encode("v", TRAINING.select(["visits", "price"]))
     with pytest.raises(ValueError, match="no training rows were given for views: v"):
         Encoder.fit(SCHEMA, {}, [])
+    words = TRAINING.set_column(3, "price", pa.array(["cheap", "dear"]))
     with pytest.raises(ValueError, match="'price' of view 'v' is of kind 'numeric' and came as"):
-        words = TRAINING.set_column(3, "price", pa.array(["cheap", "dear"]))
         ENCODER.encode("v", words)
     with pytest.raises(ValueError, match="names something twice"):
         Encoder.fit(SCHEMA, {"v": TRAINING}, ["i1", "i1"])

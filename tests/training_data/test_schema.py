@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
-from feast.types import Array, Bytes, Float32, Int64, String
+from feast.types import Bytes, Float32, Int64, String
 
 from tests.training_data import tiny
 from training.schema import FeatureSchema, FieldSpec, ViewSpec, read_schema
