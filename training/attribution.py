@@ -41,6 +41,14 @@ def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Ten
     return torch.einsum("sk,kbc->bcs", weights_SK, values_KBC), values_KBC[0]
 
 
+@torch.no_grad()
+def mean_contributions(model: FusionModel, user: SideTokens, item: SideTokens) -> dict[str, float]:
+    """Each source's mean absolute contribution over users [B] and their candidates [B, C]."""
+    contributions_BCS, _ = shapley(model, user, item)
+    means = contributions_BCS.abs().mean((0, 1)).tolist()
+    return dict(zip(model.sources, means, strict=True))
+
+
 def again(tensor: Tensor, times: int) -> Tensor:
     """The tensor [B, ...] so many times over, [times * B, ...]."""
     return tensor.repeat(times, *(1 for _ in tensor.shape[1:]))

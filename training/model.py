@@ -45,7 +45,6 @@ class FusionModel(nn.Module):
         if config.fusion == "siamese":
             del self.match
             self.pair: PairHead | UnitProduct = UnitProduct(config.width)
-            self.item_fusion = self.user_fusion
         else:
             self.pair = PairHead(config, self.match.num_features)
             self.item_fusion = make_fusion(config, len(self.sources))
@@ -72,7 +71,9 @@ class FusionModel(nn.Module):
     def fused(self, user: SideTokens, item: SideTokens) -> tuple[Tensor, Tensor]:
         """The fused vectors of users [B, D] and of items [..., D]."""
         shape = item.present.shape
-        item_D = self.item_fusion(item.tokens.flatten(0, -3), item.present.flatten(0, -2))
+        both_sides = self.config.fusion == "siamese"
+        item_fusion = self.user_fusion if both_sides else self.item_fusion
+        item_D = item_fusion(item.tokens.flatten(0, -3), item.present.flatten(0, -2))
         return self.user_fusion(user.tokens, user.present), item_D.view(*shape[:-1], -1)
 
     def retrieval_vectors(self, side: SideTokens, entity: str) -> Tensor:

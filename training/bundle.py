@@ -1,0 +1,327 @@
+"""Bundle: everything a server needs of a training run, in one folder that is whole or not there.
+
+In: the trained model, its encoder, snapshots of the catalogue as of the data's end, figures. Out: a
+folder of plain files (safetensors, Parquet, JSON) with a manifest of their hashes. Nothing in it is
+code. `load_bundle` refuses a folder that is damaged or of another format; `Bundle.check` refuses a
+feature service that is not the one the model was trained on.
+"""
+
+# Shapes: I items, U users, N neighbours
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import safetensors.numpy
+import safetensors.torch
+from feast import FeatureStore
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from feature_repo.pipelines.tables import Instant
+from training.calibration import Calibration
+from training.config import TrainingConfig
+from training.encode import Encoder
+from training.events import Ids, Ints
+from training.join import NO_ROW, ViewRows
+from training.model import FusionModel
+from training.neighbours import Neighbours
+from training.schema import FeatureSchema, read_schema
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+REPORTS = ("metrics.json", "report.html")  # made by the run, carried along
+
+
+class Manifest(BaseModel):
+    """What the bundle is and which bytes it consists of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int
+    created_at: Instant
+    as_of: Instant
+    """The end of the data: snapshots hold what was known then."""
+    dataset: str
+    dataset_fingerprint: str
+    """Hash of dataset.json."""
+    service: str
+    schema_fingerprint: str
+    encoder_fingerprint: str
+    files: dict[str, str]
+    """SHA-256 of each other file, by its path in the bundle."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """What each user had met by the data's end."""
+
+    user_ids: list[str]
+    """[U]"""
+    starts: Ints
+    """[U + 1]: user u's items are items[starts[u] : starts[u + 1]]."""
+    items: Ints
+    """Places in the catalogue, each once a user, in order."""
+
+    def items_of(self, user: int) -> Ints:
+        """Places of the items that the user in this place has met."""
+        return self.items[self.starts[user] : self.starts[user + 1]]
+
+    @classmethod
+    def of_pairs(cls, user_ids: Ids, user_index: Ints, item_index: Ints, num_items: int) -> Seen:
+        """From (user, item) pairs in any order, repeated or not."""
+        pairs = np.unique(user_index.astype(np.int64) * num_items + item_index)
+        counts = np.bincount(pairs // num_items, minlength=len(user_ids))
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls([str(user) for user in user_ids], starts, pairs % num_items)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A trained model with all it needs to answer."""
+
+    manifest: Manifest
+    config: TrainingConfig
+    encoder: Encoder
+    model: FusionModel
+    """In eval mode, on the CPU."""
+    items: pa.Table
+    """[I]: item_id, title, category, categories, creator, available_at_us, sorted by item_id."""
+    item_views: dict[str, ViewRows]
+    """By item view: its newest rows at `as_of`, and for each item [I] the number of its row."""
+    neighbours: Neighbours
+    seen: Seen
+    calibration: Calibration
+    metrics: dict[str, Any]
+
+    @property
+    def schema(self) -> FeatureSchema:
+        return self.encoder.feature_schema
+
+    @property
+    def as_of(self) -> datetime:
+        return self.manifest.as_of
+
+    def check(self, store: FeatureStore) -> None:
+        """Raise ValueError if the registry's service is not the one the model was trained on."""
+        there = read_schema(store, self.manifest.service).fingerprint()
+        if there != self.manifest.schema_fingerprint:
+            raise ValueError(
+                f"the bundle was trained on feature service '{self.manifest.service}' with "
+                f"fingerprint {self.manifest.schema_fingerprint}, but the registry's has {there}: "
+                "its views, fields or tags have changed. Restore them and run `feast apply`, or "
+                "train again: `python -m training.train`"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a training run puts into a bundle."""
+
+    as_of: datetime
+    dataset: str
+    dataset_fingerprint: str
+    config: TrainingConfig
+    encoder: Encoder
+    model: FusionModel
+    items: pa.Table
+    item_views: dict[str, ViewRows]
+    neighbours: Neighbours
+    seen: Seen
+    calibration: Calibration
+    card: str
+    """The model card, Markdown."""
+
+
+def write_bundle(contents: Contents, path: Path, reports: Path) -> Path:
+    """Write a bundle to the folder `path`, replacing an older one in one move; returns `path`.
+
+    `reports` is the run's folder, which holds metrics.json and report.html.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f".{path.name}.{os.getpid()}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        building.mkdir()
+        write_files(contents, building, reports)
+        write_manifest(contents, building)
+        move_into_place(building, path)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return path
+
+
+def write_files(contents: Contents, folder: Path, reports: Path) -> None:
+    """Everything but the manifest."""
+    (folder / "config.json").write_text(contents.config.model_dump_json(indent=2) + "\n")
+    (folder / "encoder.json").write_text(contents.encoder.to_json())
+    (folder / "calibration.json").write_text(contents.calibration.model_dump_json() + "\n")
+    (folder / "MODEL_CARD.md").write_text(contents.card, encoding="utf-8")
+    weights = {k: v.contiguous() for k, v in contents.model.state_dict().items()}
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    arrays = {
+        "neighbours.ids": contents.neighbours.ids,
+        "neighbours.scores": contents.neighbours.scores,
+        "seen.starts": contents.seen.starts,
+        "seen.items": contents.seen.items,
+    }
+    safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
+    pq.write_table(pa.table({"user_id": contents.seen.user_ids}), folder / "users.parquet")
+    pq.write_table(contents.items, folder / "items.parquet")
+    (folder / "item_views").mkdir()
+    for name, view in contents.item_views.items():
+        there = np.flatnonzero(view.rows >= 0)
+        rows = view.features.take(view.rows[there]).append_column(
+            "item_place", pa.array(there, pa.int64())
+        )
+        pq.write_table(rows, folder / "item_views" / f"{name}.parquet")
+    for name in REPORTS:
+        shutil.copyfile(reports / name, folder / name)
+
+
+def write_manifest(contents: Contents, folder: Path) -> None:
+    schema = contents.encoder.feature_schema
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        as_of=contents.as_of,
+        dataset=contents.dataset,
+        dataset_fingerprint=contents.dataset_fingerprint,
+        service=schema.service,
+        schema_fingerprint=schema.fingerprint(),
+        encoder_fingerprint=contents.encoder.fingerprint(),
+        files=hashes(folder),
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+
+
+def move_into_place(building: Path, path: Path) -> None:
+    """Put the finished folder where it belongs; an older bundle is there until that moment."""
+    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    if path.exists():
+        path.rename(old)
+    building.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file but the manifest, by its path in the folder."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if file.is_file() and name != MANIFEST:
+            with file.open("rb") as content:
+                found[name] = hashlib.file_digest(content, "sha256").hexdigest()
+    return found
+
+
+def load_bundle(path: Path) -> Bundle:
+    """Read a bundle. ValueError says what is damaged or does not fit, and what to do."""
+    path = Path(path)
+    manifest = read_manifest(path)
+    check_files(path, manifest)
+    encoder = Encoder.from_json((path / "encoder.json").read_text())
+    check_encoder(path, manifest, encoder)
+    config = TrainingConfig.model_validate_json((path / "config.json").read_text())
+    model = FusionModel(encoder.feature_schema, encoder.vocabulary_sizes, config.model).eval()
+    model.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
+    arrays = safetensors.numpy.load_file(path / "arrays.safetensors")
+    items = pq.read_table(path / "items.parquet")
+    users = pq.read_table(path / "users.parquet").column("user_id").to_pylist()
+    calibration = (path / "calibration.json").read_text()
+    return Bundle(
+        manifest=manifest,
+        config=config,
+        encoder=encoder,
+        model=model,
+        items=items,
+        item_views={
+            view.name: read_item_view(path, view.name, items.num_rows)
+            for view in encoder.feature_schema.item_views
+        },
+        neighbours=Neighbours(arrays["neighbours.ids"], arrays["neighbours.scores"]),
+        seen=Seen(users, arrays["seen.starts"], arrays["seen.items"]),
+        calibration=Calibration.model_validate_json(calibration),
+        metrics=json.loads((path / "metrics.json").read_text()),
+    )
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest, of this format's version."""
+    if not (path / MANIFEST).is_file():
+        raise ValueError(
+            f"{path} is not a bundle (it has no {MANIFEST}); make one with "
+            "`python -m training.train --out runs/NAME`, which writes runs/NAME/bundle"
+        )
+    try:
+        content = json.loads((path / MANIFEST).read_text())
+        version = content.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"bundle {path} has format version {version}, this code reads {FORMAT_VERSION}; "
+                "train again with `python -m training.train`, or use the code that wrote it"
+            )
+        return Manifest.model_validate(content)
+    except (json.JSONDecodeError, ValidationError, AttributeError) as error:
+        raise ValueError(f"{path / MANIFEST} cannot be read: {error}; {AGAIN}") from error
+
+
+AGAIN = "copy the bundle again, or make it again with `python -m training.train`"
+
+
+def check_files(path: Path, manifest: Manifest) -> None:
+    """Every file is there and is the one that was written."""
+    found = hashes(path)
+    for name, digest in manifest.files.items():
+        if name not in found:
+            raise ValueError(f"bundle {path} lacks its file '{name}'; {AGAIN}")
+        if found[name] != digest:
+            raise ValueError(
+                f"file '{name}' of bundle {path} has SHA-256 {found[name][:16]}..., the manifest "
+                f"says {digest[:16]}...; {AGAIN}"
+            )
+
+
+def check_encoder(path: Path, manifest: Manifest, encoder: Encoder) -> None:
+    """The encoder and the schema in it are those the manifest names."""
+    schema = encoder.feature_schema
+    for what, there, stated in (
+        ("encoder", encoder.fingerprint(), manifest.encoder_fingerprint),
+        (f"feature service '{schema.service}'", schema.fingerprint(), manifest.schema_fingerprint),
+    ):
+        if there != stated:
+            raise ValueError(
+                f"the {what} in bundle {path} has fingerprint {there}, but the model was trained "
+                f"with {stated}; {AGAIN}"
+            )
+
+
+def read_item_view(path: Path, name: str, num_items: int) -> ViewRows:
+    """One item view's snapshot."""
+    table = pq.read_table(path / "item_views" / f"{name}.parquet")
+    rows = np.full(num_items, NO_ROW, np.int64)
+    rows[table.column("item_place").to_numpy()] = np.arange(table.num_rows)
+    return ViewRows(table.drop_columns(["item_place"]).combine_chunks(), rows)
+
+
+def read_items(items_path: Path, item_ids: Ids) -> pa.Table:
+    """What a bundle keeps of the table of items, in the order of `item_ids`."""
+    table = pq.read_table(items_path).sort_by("item_id")
+    assert table.column("item_id").to_pylist() == list(item_ids), (
+        "items are not those of the events"
+    )
+    available = pc.cast(
+        pc.cast(table.column("available_at"), pa.timestamp("us", "UTC")), pa.int64()
+    )
+    kept = ["item_id", "title", "category", "categories", "creator"]
+    return table.select(kept).append_column("available_at_us", available).combine_chunks()

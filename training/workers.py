@@ -1,0 +1,201 @@
+"""Workers: the training loop in this process, or in a Ray Train TorchTrainer.
+
+In: TrainingData, what the model is built from, a RunConfig, a folder. Out: a Fitted. The loop is
+the same either way; Ray adds workers, checkpoints, restarts and resuming.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from torch import Tensor, nn
+
+from training.config import RunConfig
+from training.dataset import TrainingData
+from training.loop import EpochReport, Loop, ModelSpec, Place, State
+from training.model import FusionModel
+
+STATE_FILE = "state.pt"
+# Must be set before Ray starts: without them it warns of its own future on every start.
+QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_TRAIN_ENABLE_STATE_TRACKING": "0"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """The outcome of a run: the best epoch's model and every epoch's figures."""
+
+    model: FusionModel
+    """On the CPU, in eval mode."""
+    reports: tuple[EpochReport, ...]
+    best_epoch: int
+
+
+def fit(spec: ModelSpec, data: TrainingData, run: RunConfig, storage: Path, name: str) -> Fitted:
+    """Train with `run.workers` Ray workers, or in this process for 0.
+
+    Checkpoints go to `storage/name`; a run of that name is continued (the caller decides whether
+    that is wanted). Raises ValueError when the loss stops being finite or there are too few CPUs.
+    """
+    if run.workers == 0:
+        return fitted(spec, run, fit_here(spec, data, run))
+    return fitted(spec, run, fit_on_ray(spec, data, run, storage.absolute(), name))
+
+
+def fitted(spec: ModelSpec, run: RunConfig, state: State) -> Fitted:
+    model = spec.build(run.seed).eval()
+    model.load_state_dict(state["best"])
+    reports = tuple(EpochReport.model_validate(line) for line in state["reports"])
+    return Fitted(model, reports, state["best_epoch"])
+
+
+def fit_here(spec: ModelSpec, data: TrainingData, run: RunConfig) -> State:
+    """Train in this process, without Ray and without checkpoints."""
+    device = torch.device("cuda" if run.gpu else "cpu")
+    loop = Loop(spec, data, run, Place(device=device))
+    try:
+        loop.fit(lambda line, loop: print(line.line(loop.run.epochs), flush=True))
+    except FloatingPointError as error:
+        raise ValueError(str(error)) from error
+    return loop.state()
+
+
+def fit_on_ray(
+    spec: ModelSpec, data: TrainingData, run: RunConfig, storage: Path, name: str
+) -> State:
+    """Train in Ray Train workers; Ray must have been started."""
+    check_resources(run)
+    trainer = ray.train.torch.TorchTrainer(
+        train_loop_per_worker,
+        # In the object store: workers of one machine share one copy and do not even read it twice.
+        train_loop_config={"spec": spec, "run": run, "data": ray.put(data)},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=run.workers,
+            use_gpu=run.gpu,
+            resources_per_worker=resources_per_worker(run),
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    result = trainer.fit()
+    if result.checkpoint is None:
+        raise ValueError(f"the run in {storage / name} ended without a checkpoint")
+    with result.checkpoint.as_directory() as folder:
+        state = read_state(Path(folder))
+    if state["failure"]:
+        raise ValueError(state["failure"])
+    return state
+
+
+def train_loop_per_worker(config: dict[str, Any]) -> None:
+    """What each worker runs; `config` holds the spec, the run and a reference to the data."""
+    context = ray.train.get_context()
+    run: RunConfig = config["run"]
+    torch.set_num_threads(run.cpus_per_worker)
+    place = Place(
+        rank=context.get_world_rank(),
+        num_workers=context.get_world_size(),
+        device=ray.train.torch.get_device(),
+        wrap=in_step,
+        total=total_over_workers,
+    )
+    loop = Loop(config["spec"], ray.get(config["data"]), run, place)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            loop.load(read_state(Path(folder)))
+        if place.rank == 0:
+            print(f"continuing after epoch {loop.epoch}", flush=True)
+    try:
+        loop.fit(report_epoch)
+    except FloatingPointError as error:
+        # Every worker stops at the same step. Raising here would only restart them to fail again.
+        report(loop, {"failure": str(error)}, str(error))
+
+
+def report_epoch(line: EpochReport, loop: Loop) -> None:
+    """Print the line once and hand Ray the metrics and, from the first worker, a checkpoint."""
+    if loop.place.rank == 0:
+        print(line.line(loop.run.epochs), flush=True)
+    report(loop, line.model_dump(), "")
+
+
+def report(loop: Loop, metrics: dict[str, Any], failure: str) -> None:
+    """Report to Ray Train, which waits for all workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = None
+        if loop.place.rank == 0:
+            torch.save({**loop.state(), "failure": failure}, Path(folder) / STATE_FILE)
+            checkpoint = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(metrics, checkpoint=checkpoint)
+
+
+def read_state(folder: Path) -> State:
+    """A checkpoint's content: tensors and plain values only, no code is run."""
+    state: State = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+    return state
+
+
+def in_step(model: nn.Module) -> nn.Module:
+    """The model with its gradients averaged over workers."""
+    # A batch may lack a source altogether, and then its layers get no gradient.
+    wrapped: nn.Module = ray.train.torch.prepare_model(
+        model, parallel_strategy_kwargs={"find_unused_parameters": True}
+    )
+    return wrapped
+
+
+def total_over_workers(numbers: Tensor) -> Tensor:
+    """Sum of the workers' numbers, the same on all of them."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(numbers)
+    return numbers
+
+
+def resources_per_worker(run: RunConfig) -> dict[str, float]:
+    return {"CPU": float(run.cpus_per_worker)} | ({"GPU": 1.0} if run.gpu else {})
+
+
+def check_resources(run: RunConfig) -> None:
+    """Raise ValueError if the cluster can never start the workers: Ray would wait for ever."""
+    has = ray.cluster_resources()
+    for resource, one in resources_per_worker(run).items():
+        needed, there = one * run.workers, has.get(resource, 0)
+        if needed > there:
+            raise ValueError(
+                f"{run.workers} workers need {needed:g} {resource}, but the Ray cluster has "
+                f"{there:g}; use --workers {max(int(there // one), 0)} or a larger cluster"
+            )
+
+
+def start_ray() -> bool:
+    """Join the cluster that RAY_ADDRESS or a job names, or start a local one.
+
+    Returns whether it was started here, and so is to be shut down here.
+    """
+    if ray.is_initialized():
+        return False
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    joined = bool(os.environ.get("RAY_ADDRESS"))
+    options: dict[str, Any] = {} if joined else {"include_dashboard": False}
+    try:
+        ray.init(logging_level=logging.ERROR, **options)
+    except (TimeoutError, ConnectionError, RuntimeError):
+        if joined:
+            raise
+        ray.shutdown()  # a busy machine is sometimes too slow for Ray's own 30 s: once more
+        ray.init(logging_level=logging.ERROR, **options)
+    return True
