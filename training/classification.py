@@ -59,7 +59,7 @@ def log_loss(probabilities_N: Floats, labels_N: Bools) -> float:
     """Mean negative log likelihood in nats; probabilities are held 1e-12 away from 0 and 1.
 
     >>> round(log_loss(np.array([0.9, 0.1, 0.8, 0.2, 0.5]), np.array([1, 0, 1, 0, 1]) > 0), 4)
-    0.2700
+    0.27
     """
     p_N = np.clip(probabilities_N, 1e-12, 1 - 1e-12)
     return float(-np.where(labels_N, np.log(p_N), np.log1p(-p_N)).mean())
