@@ -9,14 +9,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 
 import duckdb
+from pydantic import ValidationError
 
 from feature_repo.pipelines import report as data_report
 from feature_repo.pipelines.adapters import ADAPTERS
 from feature_repo.pipelines.clean import TableCounts, clean
+from feature_repo.pipelines.features.build import build_features
+from feature_repo.pipelines.features.options import FeatureOptions
 from feature_repo.pipelines.fill import Request, apply_policies, parse_requests
 from feature_repo.pipelines.judge import open_duckdb
 from feature_repo.pipelines.raw import RawInfo, RawSink
@@ -47,13 +49,14 @@ def build(args: argparse.Namespace) -> None:
     if args.activate and args.only != "tables":
         require_link_or_nothing(out.parent / "current")
     requests = parse_requests(args.fill, "--fill") + parse_requests(args.normalise, "--normalise")
+    options = _feature_options(args)
+    if args.only == "features":
+        DatasetInfo.read(out)  # there are tables to start from
     with staged(out, keep_tables=args.only == "features") as folder:
         if args.only != "features":
             build_tables(args, out.name, folder, requests)
-        else:
-            DatasetInfo.read(folder)  # there are tables to start from
         if args.only != "tables":
-            build_features(args, folder)
+            build_features(folder, options)
     if args.activate and args.only != "tables":
         point_current_at(out)
     print(f"built       {out}; report: {out / 'report' / 'data_report.html'}")
@@ -76,19 +79,22 @@ def build_tables(
     shutil.rmtree(raw)
 
 
-def build_features(args: argparse.Namespace, folder: Path) -> None:
-    """Compute the feature tables from the canonical tables in `folder`."""
-    # Looked up late: the text encoder imports torch, which `--only tables` does not need.
-    options = import_module("feature_repo.pipelines.features.options")
-    features = import_module("feature_repo.pipelines.features.build")
-    chosen = {
+def _feature_options(args: argparse.Namespace) -> FeatureOptions:
+    given = {
         "encoder": args.encoder,
         "text_dims": args.text_dims,
+        "text_engine": args.text_engine,
         "grid_days": args.grid_days,
         "seed": args.seed or 0,
         "memory_limit_gb": args.memory_gb,
     }
-    features.build_features(folder, options.FeatureOptions(**chosen))
+    try:
+        return FeatureOptions.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "memory_gb" if first["loc"] == ("memory_limit_gb",) else str(first["loc"][0])
+        flag = "--" + name.replace("_", "-")
+        raise DataError(f"{flag} {first['input']!r}: {first['msg']}") from error
 
 
 def _describe_dataset(
@@ -199,6 +205,9 @@ def _add_feature_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--text-dims", type=int, metavar="N", help="reduce text embeddings to N numbers by PCA"
+    )
+    group.add_argument(
+        "--text-engine", choices=("local", "ray"), default="local", help="where texts are embedded"
     )
     group.add_argument(
         "--grid-days", type=int, default=1, help="days between refreshes of social and text (1)"

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from feature_repo.pipelines.judge import sql_text
 from feature_repo.pipelines.raw import RawSink
-from feature_repo.pipelines.rules import KEYS, REPAIRED
+from feature_repo.pipelines.rules import DUPLICATE, REPAIRED
 from feature_repo.pipelines.tables import (
     QUARANTINE_SCHEMA,
     SCHEMAS,
@@ -52,7 +52,7 @@ def read_reasons(
 def _rows_sql(sink: RawSink, table: str) -> str:
     name, repaired = sql_text(table), sql_text(REPAIRED)
     unparsed = sql_text(sink.folder / "rejected.parquet")
-    duplicate = sql_text(f"duplicate {' + '.join(KEYS[table])}")
+    duplicate = sql_text(DUPLICATE[table])
     values = ", ".join(SCHEMAS[table].names)
     return f"""
         SELECT * FROM (

@@ -25,6 +25,13 @@ KEYS = {
     "edges": ("source_id", "target_id", "kind"),
     "documents": ("document_id",),
 }
+DUPLICATE = {
+    "users": "duplicate user_id",
+    "items": "duplicate item_id",
+    "interactions": "duplicate event",
+    "edges": "duplicate link",
+    "documents": "duplicate document",
+}
 # Values for rows whose source has no such column or leaves it empty.
 DEFAULTS = {"is_positive": "true", "timed": "true"}
 
@@ -142,6 +149,8 @@ def _unreadable(column: str, staged: Mapping[str, str]) -> Rule:
         return Rule("false", "")
     kind = "number" if column in {"price", "value"} else "time"
     given = text_sql(f"r.{column}")
+    if staged[column] in {"DOUBLE", "FLOAT"}:  # pandas writes a missing number as NaN
+        given = f"nullif(r.{column}, 'nan')"
     return Rule(f"{given} IS NOT NULL AND {column} IS NULL", f"{column} is not a {kind}")
 
 

@@ -1,8 +1,8 @@
 """A data set folder that is replaced as a whole or not at all.
 
 A build works in `.<name>.building` beside the folder and takes its place at the end, so that one
-which fails or is stopped leaves the old data as they were. Between the two renames of the swap there
-is no folder; `staged` repairs an interruption there when it next runs.
+which fails or is stopped leaves the old data as they were. Between the two renames of the swap
+there is no folder; `staged` repairs an interruption there when it next runs.
 """
 
 import fcntl
@@ -43,6 +43,8 @@ def staged(out: Path, keep_tables: bool) -> Iterator[Path]:
             yield building
         except BaseException:
             _clear(building)
+            with suppress(OSError):  # a cache is worth keeping
+                building.rmdir()
             raise
         _move_foreign_files(out, building)
         shutil.rmtree(replaced, ignore_errors=True)
