@@ -119,7 +119,7 @@ def run(
 ) -> Iterator[Step]:
     """Let time pass: yield about `num_events` events, step by step in order of time."""
     world, by_theme = World(people, items), ThemeIndex(items, num_sub_themes)
-    borders, planned = _plan(people, num_events, start_us, end_us)
+    borders, planned = plan(people, num_events, start_us, end_us)
     num_done = 0
     for i, total in enumerate(np.cumsum(planned)):
         begin, stop = int(borders[i]), int(borders[i + 1])
@@ -129,7 +129,7 @@ def run(
         yield step
 
 
-def _plan(
+def plan(
     people: People, num_events: int, start_us: int, end_us: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Borders of the steps and how many events fall into each: in proportion to who is there."""
