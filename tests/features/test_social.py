@@ -41,6 +41,19 @@ def test_feed_equals_its_definition(taken: list[tuple[int, int, int]], met: list
         assert feed.recent(now * DAY_US) == (expected, [takers[i] for i in expected])
 
 
+def test_a_tie_beyond_the_fiftieth_is_kept_in_mind() -> None:
+    """Sixty items of one instant: the ten that two friends took up come first until one forgets."""
+    feed = FriendFeed()
+    for item_code in range(50, 60):
+        feed.take(1, item_code, 0)
+    for item_code in range(60):
+        feed.take(0, item_code, 30 * DAY_US)
+    assert feed.recent(31 * DAY_US)[0] == [*range(50, 60), *range(40)]
+    assert feed.recent(365 * DAY_US) == ([*range(50, 60), *range(40)], [2] * 10 + [1] * 40)
+    assert feed.recent(366 * DAY_US) == (list(range(50)), [1] * 50)
+    assert feed.recent(396 * DAY_US) == ([], [])
+
+
 def test_most_active_friends_first_then_by_id() -> None:
     feed = FriendFeed()
     for friend in range(12):

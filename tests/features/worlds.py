@@ -73,7 +73,7 @@ def random_world(
 def item(name: str, number: int, available_us: int) -> Row:
     """Every fifth item has no category, every third two, one only the primary one."""
     category = None if number % 5 == 0 else f"c{number % 4}"
-    several = [str(category), f"d{number % 3}"] if category and number % 3 == 0 else []
+    several = [str(category), f"d{number // 3 % 4}"] if category and number % 3 == 0 else []
     return {
         "item_id": name,
         "title": f"Title {name}",
