@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from feast import FeatureStore
 from pydantic import ValidationError
 from ray import serve
-from ray.serve import Application
+from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
 from serving.api import (
@@ -232,8 +232,13 @@ def build(args: dict[str, Any]) -> Application:
     explainer = None
     if config.explainer_replicas:
         replicas = config.explainer_replicas
-        explainer = Explainer.options(num_replicas=replicas).bind(config.explainer_model)
-    return Ranker.options(num_replicas=config.ranker_replicas).bind(config, explainer)
+        explainer = _deployment(Explainer, replicas).bind(config.explainer_model)
+    return _deployment(Ranker, config.ranker_replicas).bind(config, explainer)
+
+
+def _deployment(deployment: object, num_replicas: int) -> Deployment:
+    assert isinstance(deployment, Deployment)  # the decorator made one of the class
+    return deployment.options(num_replicas=num_replicas)
 
 
 def read_config(args: dict[str, Any]) -> ServingConfig:

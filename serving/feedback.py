@@ -90,9 +90,7 @@ def read_log(path: Path) -> list[Event]:
     if not path.exists():
         return []
     events = []
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8").removesuffix("\n").split("\n"), start=1
-    ):
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
         try:
             events.append(Event(**json.loads(line)))
         except (json.JSONDecodeError, TypeError) as error:

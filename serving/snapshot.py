@@ -6,6 +6,7 @@ vectors. Positions (0 .. num_items - 1) stand for items in every array; ids come
 
 # Shapes: I items, N neighbours, E length of a text vector, C candidates
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -229,7 +230,7 @@ def _popularity(
 
     def distance(pair: tuple[ViewSpec, FieldSpec]) -> float:
         assert pair[1].half_life_days is not None
-        return abs(np.log(pair[1].half_life_days / TRENDING_HALF_LIFE_DAYS))
+        return abs(math.log(pair[1].half_life_days / TRENDING_HALF_LIFE_DAYS))
 
     view, spec = min(counters, key=distance)
     place = [counter.name for counter in view.of_kind("counter")].index(spec.name)
