@@ -23,7 +23,12 @@ from feature_repo.pipelines.fill import Request, apply_policies, parse_requests
 from feature_repo.pipelines.judge import open_duckdb
 from feature_repo.pipelines.raw import RawInfo, RawSink
 from feature_repo.pipelines.split import find_span
-from feature_repo.pipelines.staging import point_current_at, require_link_or_nothing, staged
+from feature_repo.pipelines.staging import (
+    finish_swap,
+    point_current_at,
+    require_link_or_nothing,
+    staged,
+)
 from feature_repo.pipelines.tables import DataError, DatasetInfo
 
 EXAMPLES = """
@@ -50,6 +55,7 @@ def build(args: argparse.Namespace) -> None:
         require_link_or_nothing(out.parent / "current")
     requests = parse_requests(args.fill, "--fill") + parse_requests(args.normalise, "--normalise")
     options = _feature_options(args)
+    finish_swap(out)
     if args.only == "features":
         DatasetInfo.read(out)  # there are tables to start from
     with staged(out, keep_tables=args.only == "features") as folder:

@@ -123,7 +123,7 @@ def _column_numbers(header: list[str], columns: Sequence[str], path: Path) -> li
         raise DataError(f"{path} is empty: not even a header line")
     missing = [column for column in columns if column not in names]
     if missing:
-        readable = ascii(", ".join(names))[:300]
+        readable = _show_bytes(", ".join(names))[:300]
         raise DataError(f"{path} has no column {', '.join(map(repr, missing))} (has: {readable})")
     return [names.index(column) for column in columns]
 

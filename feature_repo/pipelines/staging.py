@@ -2,7 +2,7 @@
 
 A build works in `.<name>.building` beside the folder and takes its place at the end, so that one
 which fails or is stopped leaves the old data as they were. Between the two renames of the swap
-there is no folder; `staged` repairs an interruption there when it next runs.
+there is no folder; the next build repairs an interruption there.
 """
 
 import fcntl
@@ -30,8 +30,7 @@ def staged(out: Path, keep_tables: bool) -> Iterator[Path]:
     folder or another build is writing to it.
     """
     building, replaced = _beside(out, "building"), _beside(out, "replaced")
-    if replaced.exists() and not out.exists():
-        replaced.rename(out)
+    finish_swap(out)
     _require_data_folder(out)
     building.mkdir(parents=True, exist_ok=True)
     with _locked(building, out):
@@ -52,6 +51,13 @@ def staged(out: Path, keep_tables: bool) -> Iterator[Path]:
             out.rename(replaced)
         building.rename(out)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def finish_swap(out: Path) -> None:
+    """Bring the data set back if a build was killed between the two renames of its swap."""
+    replaced = _beside(out, "replaced")
+    if replaced.exists() and not out.exists():
+        replaced.rename(out)
 
 
 def point_current_at(out: Path) -> None:
