@@ -1,10 +1,12 @@
 """The as-of join: for each label the newest view row that was there at the label's instant.
 
-In: labels and a view as Arrow tables of join keys and integer instants. Out: one row number per
-label, -1 where the view has none. Feature columns never enter the SQL: a wide embedding costs the
-join nothing, and a feature may have any name. Knows nothing of Feast.
+In: labels and a view as Arrow tables of one integer key and integer instants. Out: one row number
+a label, -1 where the view has none. Features never enter the SQL: a wide embedding costs the join
+nothing, and a feature may have any name. Knows nothing of Feast.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -12,117 +14,138 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-# Column names of the two tables. Keys are `k0`, `k1`, ... in the same order on both sides.
+Integers = npt.NDArray[np.int64]
+
+# Columns of the two tables, all int64. A null key or instant, on either side, matches nothing.
+KEY = "k"
 TIME = "t"
 CREATED = "c"
-_OLDEST = "(-9223372036854775808)::BIGINT"
+_NEVER = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
 class AsOf:
-    """What the join has to respect beside keys and time."""
+    """What the join has to respect beside key and time."""
 
-    num_keys: int
-    """Join keys; 0 for a view without entity, whose rows belong to every label."""
-    has_created: bool = False
-    """The view has a created column: of rows with equal keys and time the newest created wins."""
-    created_cutoff: bool = False
-    """Rows created after the label do not exist for it, and rows never marked created do not."""
     ttl: int | None = None
-    """Oldest age of a row that still counts, inclusive, in the unit of the instants; None: any."""
+    """Greatest age of a row that counts, inclusive, in the unit of the instants; None: any."""
+    created_cutoff: bool = False
+    """A row created after the label, or at an unknown instant, does not exist for it."""
 
 
 def match_rows(
     connection: duckdb.DuckDBPyConnection, labels: pa.Table, view: pa.Table, as_of: AsOf
-) -> npt.NDArray[np.int64]:
+) -> Integers:
     """Number of the view row that each label sees.
 
-    A row is seen if its keys are equal and its instant is at or before the label's. A null key or
-    instant, on either side, matches nothing. Of rows that are equal in keys, instant and created
-    time, the last one wins.
+    A row is seen if its key is equal and its instant is at or before the label's. Of rows with
+    equal key and instant the newest created wins, and of those the last.
 
-    labels: columns k0.. and t (int64). view: columns k0.., t (int64) and, if as_of.has_created,
-    c (int64, same unit). Result: int64 [labels.num_rows], in the order of the labels.
+    labels: columns k, t. view: columns k, t and, where rows carry a created time, c; all times in
+    one unit. Result: int64 [labels.num_rows], in the order of the labels.
 
-    >>> labels = pa.table({"k0": ["ann", "ann", "bob"], "t": [15, 5, 99]})
-    >>> view = pa.table({"k0": ["ann", "ann", "cy"], "t": [10, 20, 30]})
-    >>> match_rows(duckdb.connect(), labels, view, AsOf(num_keys=1)).tolist()
+    >>> labels = pa.table({"k": [1, 1, 2], "t": [15, 5, 99]})
+    >>> view = pa.table({"k": [1, 1, 3], "t": [10, 20, 30]})
+    >>> match_rows(duckdb.connect(), labels, view, AsOf()).tolist()
     [0, -1, -1]
     """
     rows = np.full(labels.num_rows, -1, dtype=np.int64)
     if labels.num_rows == 0 or view.num_rows == 0:
         return rows
-    connection.register("as_of_labels", _numbered(labels))
-    connection.register("as_of_view", _numbered(view))
-    try:
+    worst_first = _worst_first(view)
+    ranked = _ranked(view, worst_first)
+    # Of an Arrow table DuckDB does not know the size; it takes it for tiny and would join by
+    # nested loops: minutes in place of a second. 0 means never.
+    connection.execute("SET asof_loop_join_threshold = 0")
+    query = pointer_query(as_of.created_cutoff and CREATED in view.column_names)
+    with _registered(connection, as_of_labels=_numbered(labels), as_of_view=ranked):
         # The join does not keep the labels' order: each batch says which labels it is about.
-        for batch in connection.execute(pointer_query(as_of)).to_arrow_reader(1_000_000):
-            rows[batch.column(0).to_numpy()] = batch.column(1).to_numpy()
-    finally:
-        connection.unregister("as_of_labels")
-        connection.unregister("as_of_view")
-    return rows
+        for batch in connection.execute(query).to_arrow_reader(1_000_000):
+            rows[batch.column(0).to_numpy()] = worst_first[batch.column(1).to_numpy()]
+    return rows if as_of.ttl is None else _without_expired(rows, labels, view, as_of.ttl)
 
 
-def pointer_query(as_of: AsOf) -> str:
-    """SQL over `as_of_labels` and `as_of_view` that yields (label, row) for the labels that match.
+def latest_rows(connection: duckdb.DuckDBPyConnection, view: pa.Table) -> Integers:
+    """Numbers of the newest row of each key, ascending; ties as in `match_rows`.
 
-    The view is first reduced to one row per keys and instant, because an as-of join picks any
-    one among equals. ttl is applied afterwards: the match is the newest row, so if it has expired,
-    every older one has too.
+    view: columns k, t and optionally c. Null keys are one key; a row without an instant is
+    nobody's newest.
+
+    >>> latest_rows(duckdb.connect(), pa.table({"k": [1, 1, 3], "t": [10, 20, 30]})).tolist()
+    [1, 2]
     """
-    keys = [f"k{number}" for number in range(as_of.num_keys)]
-    on = " AND ".join([*(f"l.{key} = f.{key}" for key in keys), "l.t >= f.seen_at"])
-    fresh = "" if as_of.ttl is None else f"WHERE l.t::HUGEINT - f.best.t <= {as_of.ttl}"
-    return (
-        f"SELECT l.n AS label, f.best.n AS row FROM as_of_labels l "
-        f"ASOF JOIN ({_best_rows(keys, as_of)}) f ON {on} {fresh}"
-    )
+    worst_first = _worst_first(view)
+    newest = "SELECT max(rank) AS rank FROM as_of_view WHERE t IS NOT NULL GROUP BY k"
+    with _registered(connection, as_of_view=_ranked(view, worst_first)):
+        ranks = connection.execute(newest).to_arrow_table().column("rank").to_numpy()
+    return np.sort(worst_first[ranks])
 
 
-def _best_rows(keys: list[str], as_of: AsOf) -> str:
-    """SQL: per keys and `seen_at`, the row that a label from that instant on has to see."""
-    columns = "".join(f"{key}, " for key in keys)
-    if as_of.has_created and as_of.created_cutoff:
+def pointer_query(created_cutoff: bool) -> str:
+    """SQL over `as_of_labels` (k, t, n) and `as_of_view` (k, t, c, rank): the matches' (n, rank).
+
+    An as-of join picks any one among rows of equal key and instant, so the view is first reduced
+    to its best row for each.
+    """
+    best = "SELECT k, t AS seen_at, max(rank) AS rank FROM as_of_view WHERE t IS NOT NULL"
+    if created_cutoff:
         # A row appears when its time and its creation have both passed. A late arrival with an
         # older time must not hide a newer row, so each appearance carries the best row so far.
-        partition = f"PARTITION BY {', '.join(keys)} " if keys else ""
         so_far = (
-            f"SELECT {columns}greatest(t, c) AS seen_at, max(struct_pack(t := t, c := c, n := n)) "
-            f"OVER ({partition}ORDER BY greatest(t, c) RANGE UNBOUNDED PRECEDING) AS best "
-            f"FROM as_of_view WHERE t IS NOT NULL AND c IS NOT NULL"
+            "SELECT k, greatest(t, c) AS seen_at, max(rank) OVER "
+            "(PARTITION BY k ORDER BY greatest(t, c) RANGE UNBOUNDED PRECEDING) AS rank "
+            "FROM as_of_view WHERE t IS NOT NULL AND c IS NOT NULL"
         )
-        return f"SELECT {columns}seen_at, max(best) AS best FROM ({so_far}) GROUP BY ALL"
-    created = f"coalesce(c, {_OLDEST})" if as_of.has_created else "0"
+        best = f"SELECT k, seen_at, max(rank) AS rank FROM ({so_far})"
     return (
-        f"SELECT {columns}t AS seen_at, max(struct_pack(t := t, c := {created}, n := n)) AS best "
-        f"FROM as_of_view WHERE t IS NOT NULL GROUP BY {columns}t"
+        f"SELECT l.n, f.rank FROM as_of_labels l "
+        f"ASOF JOIN ({best} GROUP BY k, seen_at) f ON l.k = f.k AND l.t >= f.seen_at"
     )
+
+
+def _worst_first(view: pa.Table) -> Integers:
+    """Row numbers from the oldest to the newest, by instant, then created, then place in the file.
+
+    A row's place in this list is its rank. With it the SQL compares rows by one integer: taking
+    the greatest of structs is hundreds of times slower in DuckDB.
+    """
+    at = _filled(view, TIME)
+    if CREATED not in view.column_names:
+        return np.argsort(at, kind="stable")
+    return np.lexsort((_filled(view, CREATED), at))
+
+
+def _ranked(view: pa.Table, worst_first: Integers) -> pa.Table:
+    rank = np.empty_like(worst_first)
+    rank[worst_first] = np.arange(len(worst_first))
+    return view.append_column("rank", pa.array(rank))
+
+
+def _filled(table: pa.Table, column: str) -> Integers:
+    """A column as numpy, where null is older than anything."""
+    values: Integers = table.column(column).fill_null(_NEVER).to_numpy()
+    return values
+
+
+def _without_expired(rows: Integers, labels: pa.Table, view: pa.Table, ttl: int) -> Integers:
+    """ttl after the join: the match is the newest row, so if it has expired, all others have."""
+    label_at, row_at = _filled(labels, TIME), _filled(view, TIME)[rows]
+    # A match is never younger than 0, so the difference fits in 64 bits without a sign.
+    age = label_at.view(np.uint64) - row_at.view(np.uint64)
+    return np.where((rows >= 0) & (age <= np.uint64(ttl)), rows, -1)
 
 
 def _numbered(table: pa.Table) -> pa.Table:
     return table.append_column("n", pa.array(np.arange(table.num_rows, dtype=np.int64)))
 
 
-def latest_rows(
-    connection: duckdb.DuckDBPyConnection, view: pa.Table, num_keys: int
-) -> npt.NDArray[np.int64]:
-    """Numbers of the newest row of each distinct keys, ascending; ties as in `match_rows`.
-
-    view: columns k0.., t and optionally c. Rows without an instant are nobody's newest.
-
-    >>> view = pa.table({"k0": ["ann", "ann", "cy"], "t": [10, 20, 30]})
-    >>> latest_rows(duckdb.connect(), view, num_keys=1).tolist()
-    [1, 2]
-    """
-    created = f"coalesce(c, {_OLDEST})" if CREATED in view.column_names else "0"
-    keys = ", ".join(f"k{number}" for number in range(num_keys))
-    connection.register("as_of_view", _numbered(view))
+@contextmanager
+def _registered(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[None]:
+    """Arrow tables under names in SQL, for as long as they are needed."""
+    for name, table in tables.items():
+        connection.register(name, table)
     try:
-        newest = connection.execute(
-            f"SELECT max(struct_pack(t := t, c := {created}, n := n)).n AS row FROM as_of_view "
-            f"WHERE t IS NOT NULL {f'GROUP BY {keys}' if keys else 'HAVING count(*) > 0'}"
-        ).fetchnumpy()["row"]
+        yield
     finally:
-        connection.unregister("as_of_view")
-    return np.sort(np.asarray(newest, dtype=np.int64))
+        for name in tables:
+            connection.unregister(name)

@@ -5,6 +5,7 @@ where a column really uses them. A time without a zone is UTC, as everywhere in 
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 import numpy as np
@@ -64,6 +65,13 @@ def read_instants(column: pa.ChunkedArray, what: str) -> Instants:
 def finest(*columns: Instants) -> Unit:
     """The unit in which all of the columns are exact."""
     return "ns" if any(column.unit == "ns" for column in columns) else "us"
+
+
+def in_units(span: timedelta | None, unit: Unit) -> int | None:
+    """A span of time as a count of units; None stays None."""
+    if span is None:
+        return None
+    return (span // timedelta(microseconds=1)) * (_NS_PER_US if unit == "ns" else 1)
 
 
 def _parse_text(values: pa.Array, what: str) -> pa.Array:

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
-from feature_repo.plugins.as_of import CREATED, TIME, latest_rows
+from feature_repo.plugins.as_of import CREATED, KEY, TIME, latest_rows
 from feature_repo.plugins.instants import Instants, finest, read_instants
+from feature_repo.plugins.join_keys import KeyColumn, encode_keys
 from feature_repo.plugins.source_table import open_source, read_columns
 
 
@@ -45,12 +46,12 @@ def pull_latest(span: Span, repo_path: str, connection: duckdb.DuckDBPyConnectio
     """The newest row of the span for each key; of equal instants the newest created."""
     table, at, created = _read(span, repo_path)
     unit = finest(at, *created)
-    columns = {f"k{number}": table.column(key) for number, key in enumerate(span.keys)}
-    columns[TIME] = at.in_unit(unit)
-    for instants in created:
-        columns[CREATED] = instants.in_unit(unit)
+    keys = [KeyColumn(key, table.column(key), table.column(key)) for key in span.keys]
+    _, codes = encode_keys(keys, table.num_rows, table.num_rows)
+    columns = {KEY: codes, TIME: at.in_unit(unit)}
+    columns |= dict(zip((CREATED,), (times.in_unit(unit) for times in created), strict=False))
     within = _within(span, at)
-    rows = latest_rows(connection, pa.table(columns).filter(within), len(span.keys))
+    rows = latest_rows(connection, pa.table(columns).filter(within))
     return _with_dummy_key(table.filter(within).take(pa.array(rows)).combine_chunks(), span)
 
 
