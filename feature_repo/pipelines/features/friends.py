@@ -33,6 +33,8 @@ class FriendFeed:
         self._counts: dict[int, int] = {}
         self._newest: dict[int, int] = {}
         self._taken: deque[tuple[int, int, int]] = deque()
+        self._last_taken_us = -1
+        self._has_late_past = False
         # The items in order, 50 and those that tie with the last, and the instants of the first and
         # the last when they were put in order; what the order does not know yet.
         self._order: list[int] = []
@@ -53,17 +55,18 @@ class FriendFeed:
 
     def take(self, friend: int, item: int, at_us: int) -> None:
         """A friend took an item up."""
-        if self._taken and at_us < self._taken[-1][0]:
-            # The past of a friend who was met late: rare, so put in its place at once.
-            self._taken = deque(sorted([*self._taken, (at_us, item, friend)]))
-            self._is_stale = True
+        if at_us < self._last_taken_us:
+            self._has_late_past = True  # of a friend who was met after it
         else:
-            self._taken.append((at_us, item, friend))
-        takers = self._takers.setdefault(item, {})
-        takers[friend] = at_us
-        self._counts[item] = len(takers)
-        if at_us > self._newest.get(item, -1):
-            self._newest[item] = at_us
+            self._last_taken_us = at_us
+        self._taken.append((at_us, item, friend))
+        takers = self._takers.get(item)
+        if takers is None:
+            self._takers[item], self._counts[item], self._newest[item] = {friend: at_us}, 1, at_us
+        else:
+            takers[friend] = at_us
+            self._counts[item] = len(takers)
+            self._newest[item] = max(self._newest[item], at_us)
         self._touched.add(item)
 
     def top_friends(self) -> list[int]:
@@ -90,6 +93,9 @@ class FriendFeed:
 
     def _forget(self, horizon_us: int) -> None:
         """Drop take-ups before the horizon, and note when that may move an item of the order."""
+        if self._has_late_past:
+            self._taken = deque(sorted(self._taken))
+            self._has_late_past = False
         taken = self._taken
         while taken and taken[0][0] < horizon_us:
             at_us, item, friend = taken.popleft()
