@@ -98,6 +98,18 @@ def test_events_without_times_must_say_so(tmp_path: Path) -> None:
     assert not read_mapping(write(tmp_path, page)).tables["interactions"][0].timed
 
 
+def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:
+    text = yaml.safe_dump(SOUND)
+    with pytest.raises(DataError, match=r"the key 'files' is there twice(.|\n)*line 13"):
+        read_mapping(write(tmp_path, text + "    files: others.csv\n"))
+
+
+def test_anchors_spare_repetition(tmp_path: Path) -> None:
+    text = yaml.safe_dump(SOUND).replace("about: test", "about: &name test")
+    text += "snapshot_at: null\nvalue_bounds: {*name : [0, 1]}\n"
+    assert read_mapping(write(tmp_path, text)).value_bounds == {"test": (0.0, 1.0)}
+
+
 @pytest.mark.parametrize("text", ["tables: [", "just words", "", "- a\n- b\n", "about: \xa0\x07"])
 def test_what_is_no_mapping_is_a_clear_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match=r"mapping\.yaml"):

@@ -8,8 +8,9 @@ cannot be meant is a `DataError` that names the place. Nothing is read here but 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
@@ -246,14 +247,29 @@ def _check_kind(name: str, column: ColumnRule) -> None:
         raise ValueError(f"{name}: `decimal` is for {', '.join(NUMBER_COLUMNS)}")
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys and says nothing; here the second is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_mapping(path: Path) -> Mapping:
     """Read and check the page; raises `DataError` with the place of the first mistakes."""
     if not path.is_file():
         raise DataError(f"the mapping {path} does not exist; examples are in examples/mappings")
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML: {error}") from error
+        raise DataError(f"{path} cannot be read as YAML: {error}") from error
     try:
         return Mapping.model_validate(tree)
     except ValidationError as error:
