@@ -54,7 +54,8 @@ def test_queries_are_what_the_definition_says(
 def test_history_seen_and_candidates_end_strictly_before(
     make_events: MakeEvents, seed: int
 ) -> None:
-    events = make_events(seed)
+    # Many items, so that some enter the catalogue at the very instant of a query.
+    events = make_events(seed, items=150)
     queries = build_queries(events, "test", EVERYTHING)
     candidates = queries.candidates(np.arange(len(queries)))
     for q in range(len(queries)):
