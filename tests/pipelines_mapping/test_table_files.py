@@ -132,7 +132,7 @@ def test_values_that_are_not_listed_and_numbers_that_are_none(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("events.csv", b"u,i\na,x\n", r"events\.csv has no column 'at' \(has: 'u, i'\)"),
+        ("events.csv", b"u,i\na,x\n", r"events\.csv has no column 'at' \(has: "),
         ("events.csv", b"", r"events\.csv is empty"),
         ("events.csv", b"u,i,at\n", r"events\.csv has a header and no rows"),
         ("events.jsonl", b'{"u": 1, "i": 2}\n', r"has no column 'at' \(has: i, u\)"),

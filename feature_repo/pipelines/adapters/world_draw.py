@@ -13,6 +13,9 @@ from feature_repo.pipelines.adapters.world_items import Items
 
 # Shapes: n draws, M items, P pairs of sub-theme and item
 
+CROWDING = 1.5
+"""Attraction to this power is the weight of an item among what is trending: 1 is in proportion."""
+
 
 class ThemeIndex:
     """Pairs of sub-theme and item, sorted so that a sub-theme's items lie together."""
@@ -36,7 +39,7 @@ class ItemDraw:
         self._pairs = np.concatenate(
             [[0.0], np.cumsum(attraction_M[by_theme.item_P] * by_theme.share_P)]
         )
-        self._all = np.concatenate([[0.0], np.cumsum(attraction_M)])
+        self._all = np.concatenate([[0.0], np.cumsum(attraction_M**CROWDING)])
         self._available = np.flatnonzero(attraction_M > 0)
 
     def of_theme(
@@ -54,7 +57,7 @@ class ItemDraw:
         return drawn
 
     def trending(self, num: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Items in proportion to their attraction."""
+        """Items by attraction; the most attractive ones more than in proportion."""
         place = np.searchsorted(self._all, rng.random(num) * self._all[-1], side="right") - 1
         item: npt.NDArray[np.int64] = np.minimum(place, len(self._all) - 2)
         return item

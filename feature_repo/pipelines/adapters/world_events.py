@@ -20,7 +20,7 @@ from feature_repo.pipelines.adapters.world_people import DAY_US, People
 
 CAUSES = ("taste", "friend", "trend", "chance", "skip")
 TASTE, FRIEND, TREND, CHANCE, SKIP = range(len(CAUSES))
-CAUSE_SHARES = (0.37, 0.41, 0.12, 0.02, 0.08)
+CAUSE_SHARES = (0.36, 0.40, 0.14, 0.02, 0.08)
 """Wished for; one whose cause finds no item (no friend took up anything lately) becomes taste."""
 NEWCOMER_FRIEND_SHARE = 0.65
 """The share of friends' influence in a user's first `NEWCOMER_DAYS`."""
@@ -159,8 +159,8 @@ def _draw_step(
     users = np.searchsorted(rates, rng.random(num) * rates[-1], side="right")
     at_us = np.sort(rng.integers(begin_us // 1000, stop_us // 1000, num)) * 1000
     causes = _draw_causes(age_us_N[users], rng)
-    chosen, friends = _choose(world, ItemDraw(world.items, by_theme, begin_us), users, causes,
-                              begin_us, rng)  # fmt: skip
+    draw = ItemDraw(world.items, by_theme, begin_us)
+    chosen, friends = _choose(world, draw, users, causes, begin_us, rng)
     match = world.match(users, np.maximum(chosen, 0))
     stars = _draw_stars(match, causes, rng)
     step = Step(users, chosen, at_us, causes, friends, match, stars)

@@ -119,8 +119,8 @@ def _lists(category: pa.Array, other: pa.Array, mixed: npt.NDArray[np.bool_]) ->
     different = pc.fill_null(pc.not_equal(category, other), False)
     both = shown & mixed & different.to_numpy(zero_copy_only=False)
     kept = np.stack([shown, both], axis=1).ravel()
-    values = pc.if_else(pa.array(np.arange(len(kept)) % 2 == 0), category.take(_twice(category)),
-                        other.take(_twice(other)))  # fmt: skip
+    is_main = pa.array(np.arange(len(kept)) % 2 == 0)
+    values = pc.if_else(is_main, category.take(_twice(category)), other.take(_twice(other)))
     ends = np.cumsum(shown.astype(np.int32) + both)
     offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
     return pa.ListArray.from_arrays(offsets, values.filter(pa.array(kept)))
