@@ -21,7 +21,7 @@ def ranked_case(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scores, relevant, relevant[np.argsort(-scores)][None, :]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("k", [1, 5, 10, 20])
 @pytest.mark.parametrize(
     ("name", "theirs"),
@@ -40,7 +40,7 @@ def test_metrics_agree_with_torchmetrics(name: str, theirs: object, seed: int, k
     assert ours[0] == pytest.approx(expected.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_average_precision_of_whole_list_agrees_with_torchmetrics(seed: int) -> None:
     # At shorter lists torchmetrics divides by the hits found, we by what could be found.
     scores, relevant, hits = ranked_case(seed)
