@@ -1,4 +1,4 @@
-"""The questions that evaluation asks: at this instant, what will this user take up first?
+"""The questions that evaluation asks: at this instant, what will this user take up next?
 
 In: the log of timed interactions and the instants that split it. Out: queries of the validation or
 the test period, each with what the user had done strictly before and what the user took up for the
@@ -20,6 +20,7 @@ from training.events import Events
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Split = Literal["validation", "test"]
+DAY_US = 86_400_000_000
 
 
 class QueryOptions(BaseModel):
@@ -30,6 +31,9 @@ class QueryOptions(BaseModel):
     """Of a user with more, this many are drawn, so that no user takes most of the time."""
     max_users: int = Field(default=2000, gt=0)
     """Of more users, this many are drawn; the report says how many there were."""
+    horizon_days: float = Field(default=30.0, ge=0)
+    """What the user takes up within so many days of the instant is to be found; 0 for the instant
+    alone. A slate is good if it names what somebody turns to soon, not only in that microsecond."""
     seed: int = 0
 
 
@@ -103,7 +107,7 @@ class Queries:
     seen: Ragged
     """Items the user met in any way, which are not candidates."""
     relevant: Ragged
-    """Items to be found: taken up for the first time at this instant, and candidates."""
+    """Items to be found: taken up for the first time within the horizon, and candidates."""
     counts: QueryCounts
 
     def __len__(self) -> int:
@@ -159,6 +163,7 @@ def build_queries(events: Events, split: Split, options: QueryOptions | None = N
             "--validation-fraction or a smaller --train-fraction"
         )
     user, at_us, relevant = group(events, found)
+    relevant = within(events, user, at_us, relevant, options.horizon_days)
     chosen = draw(user, options)
     counts = QueryCounts(
         first_take_ups=len(first),
@@ -212,6 +217,27 @@ def group(events: Events, rows: Ints) -> tuple[Ints, Ints, Ragged]:
     start = np.flatnonzero(np.append(True, (user[1:] != user[:-1]) | (at_us[1:] != at_us[:-1])))
     end = np.append(start[1:], len(rows))
     return user[start].astype(np.int64), at_us[start], Ragged(item.astype(np.int64), start, end)
+
+
+def within(
+    events: Events, user: Ints, at_us: Ints, relevant: Ragged, horizon_days: float
+) -> Ragged:
+    """For each (user, instant), sorted so, also what the user first took up soon after.
+
+    Items that entered the catalogue after the instant are left out: they were no candidates.
+    """
+    horizon_us = int(horizon_days * DAY_US)
+    if not horizon_us:
+        return relevant
+    instants, rank = np.unique(at_us, return_inverse=True)
+    width = len(instants) + 1
+    last = user * width + np.searchsorted(instants, at_us + horizon_us)
+    stop = np.searchsorted(user * width + rank, last)  # the first query beyond the horizon
+    end = np.append(relevant.end, 0)[stop - 1]
+    place, item = Ragged(relevant.values, relevant.start, end).flat(np.arange(len(user)))
+    kept = events.available_at_us[item] < at_us[place]
+    ends = np.cumsum(np.bincount(place[kept], minlength=len(user)))
+    return Ragged(item[kept], np.append(0, ends[:-1]), ends)
 
 
 def draw(user: Ints, options: QueryOptions) -> Ints:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from training.events import Events
-from training.queries import Queries, QueryOptions, build_queries
+from training.queries import DAY_US, Queries, QueryOptions, build_queries
 
 MakeEvents = Callable[..., Events]
 EVERYTHING = QueryOptions(max_queries_per_user=1000, max_users=1000)
@@ -21,8 +21,25 @@ def rows_of(events: Events, user: int) -> list[tuple[int, int, bool]]:
     ]
 
 
-def expected_queries(events: Events, start_us: int, end_us: int) -> dict[tuple[int, int], set[int]]:
+def expected_queries(
+    events: Events, start_us: int, end_us: int, horizon_us: int
+) -> dict[tuple[int, int], set[int]]:
     """(user, instant) -> relevant items, by the words of the definition."""
+    firsts = expected_firsts(events, start_us, end_us)
+    found: dict[tuple[int, int], set[int]] = {}
+    for user, at_us in firsts:
+        found[user, at_us] = {
+            item
+            for (other, later_us), items in firsts.items()
+            if other == user and (later_us == at_us or at_us < later_us < at_us + horizon_us)
+            for item in items
+            if events.available_at_us[item] < at_us
+        }
+    return found
+
+
+def expected_firsts(events: Events, start_us: int, end_us: int) -> dict[tuple[int, int], set[int]]:
+    """(user, instant) -> what the user takes up at that instant and never met before."""
     found: dict[tuple[int, int], set[int]] = {}
     for user in range(len(events.user_ids)):
         rows = rows_of(events, user)
@@ -36,17 +53,19 @@ def expected_queries(events: Events, start_us: int, end_us: int) -> dict[tuple[i
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("split", ["validation", "test"])
+@pytest.mark.parametrize("horizon_days", [0.0, 1.0, 2.5, 1000.0])
 def test_queries_are_what_the_definition_says(
-    make_events: MakeEvents, seed: int, split: str
+    make_events: MakeEvents, seed: int, split: str, horizon_days: float
 ) -> None:
     events = make_events(seed)
-    queries = build_queries(events, split, EVERYTHING)  # type: ignore[arg-type]
+    options = EVERYTHING.model_copy(update={"horizon_days": horizon_days})
+    queries = build_queries(events, split, options)  # type: ignore[arg-type]
     start_us, end_us = events.window(split)  # type: ignore[arg-type]
     found = {
         (int(queries.user_index[q]), int(queries.at_us[q])): set(queries.relevant.row(q).tolist())
         for q in range(len(queries))
     }
-    assert found == expected_queries(events, start_us, end_us)
+    assert found == expected_queries(events, start_us, end_us, int(horizon_days * DAY_US))
     assert len(found) == len(queries)
 
 
@@ -89,7 +108,7 @@ def test_history_is_oldest_first(make_events: MakeEvents) -> None:
 
 def test_counts_add_up(make_events: MakeEvents) -> None:
     events = make_events(1, items=150)
-    queries = build_queries(events, "test", EVERYTHING)
+    queries = build_queries(events, "test", EVERYTHING.model_copy(update={"horizon_days": 0.0}))
     counts = queries.counts
     lost = counts.not_yet_available + counts.already_seen
     assert counts.first_take_ups == counts.relevant + lost
