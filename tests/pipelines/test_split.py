@@ -28,7 +28,10 @@ def test_cuts_lie_at_the_take_ups_that_begin_validation_and_test(tmp_path: Path)
 
 def test_only_timed_take_ups_count_for_the_cuts(tmp_path: Path) -> None:
     """Views and untimed plays would move the cuts; views still count for first and last."""
-    views = [event("u", f"v{n}", day(12), action="view", is_positive=False) for n in range(50)]
+    views = [
+        event("u", f"v{n}", day(12 if n % 2 else 2), action="view", is_positive=False)
+        for n in range(50)
+    ]
     untimed = [event("u", f"p{n}", None, timed=False) for n in range(50)]
     found = span(tmp_path, take_ups(list(range(1, 11))) + views + untimed)
     assert found == Span(day(1), day(12), day(9), day(10))
