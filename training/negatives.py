@@ -135,11 +135,11 @@ class NegativeSampler:
         return items
 
     def _acceptable(self, positives: Positives, rows: Ints, items: Ints) -> npt.NDArray[np.bool_]:
-        """True where an item was there, is not the positive, and was not met by the user [p]."""
-        at_us = positives.at_us[rows]
-        there = (items != NOTHING) & (self._events.available_at_us[items] < at_us)
-        fresh = ~self._met(positives.user_index[rows], items, at_us)
-        accepted: npt.NDArray[np.bool_] = there & fresh & (items != positives.item_index[rows])
+        """True where there is an item, other than the positive, that the user had not met [p]."""
+        fresh = ~self._met(positives.user_index[rows], items, positives.at_us[rows])
+        accepted: npt.NDArray[np.bool_] = (
+            fresh & (items != NOTHING) & (items != positives.item_index[rows])
+        )
         return accepted
 
     def _met(self, users: Ints, items: Ints, at_us: Ints) -> npt.NDArray[np.bool_]:

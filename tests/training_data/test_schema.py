@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast.repo_operations import parse_repo
 from feast.types import Bytes, Float32, Int64, String
 
+from tests.feast.tables import write_repo
 from tests.training_data import tiny
 from training.schema import FeatureSchema, FieldSpec, ViewSpec, read_schema
 
@@ -158,6 +161,47 @@ def test_the_fingerprint_is_the_same_in_another_process(schema: FeatureSchema) -
         env=os.environ | {"PYTHONHASHSEED": "1"},
     )
     assert run.stdout.strip() == schema.fingerprint()
+
+
+@pytest.fixture
+def project_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FeatureStore]:
+    """The project's own definitions, applied."""
+    repo = write_repo(tmp_path, {})
+    # Definitions import each other flat, as `feast apply` has it: from their own folder.
+    monkeypatch.chdir(repo)
+    monkeypatch.syspath_prepend(repo)
+    flat = {path.stem for path in repo.glob("*.py")}
+    before = {name: sys.modules.pop(name) for name in flat & sys.modules.keys()}
+    parsed = parse_repo(repo)
+    store = FeatureStore(repo_path=str(repo))
+    definitions = (parsed.entities, parsed.data_sources, parsed.feature_views)
+    store.apply([*(it for kind in definitions for it in kind), *parsed.feature_services])
+    yield store
+    for name in flat & sys.modules.keys():
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+def test_the_projects_own_services_can_be_read(project_store: FeatureStore) -> None:
+    ranking = read_schema(project_store, "ranking_v1")
+    assert set(ranking.sources) == {"behaviour", "item", "social", "text"}
+    kinds = {
+        f"{view.name}.{field.name}": (field.kind, field.vocabulary)
+        for view in ranking.views
+        for field in view.fields
+    }
+    assert kinds["user_history.recent_items"] == ("sequence", "item")
+    assert kinds["user_social.friends_recent_items"] == ("sequence", "item")
+    assert kinds["item_attributes.category"] == ("categorical", "category")
+    assert kinds["user_affinity.top_categories"] == ("sequence", "category")
+    assert kinds["item_text.keywords"] == ("sequence", "keyword")
+    assert kinds["user_text.own_keywords"] == ("sequence", "keyword")
+    assert kinds["item_text.text_embedding"] == ("embedding", None)
+    assert kinds["item_attributes.title"] == ("text", None)
+    counter = ranking.view("user_activity").field("events_30d")
+    assert (counter.half_life_days, counter.clock) == (30.0, "counted_at_us")
+    for service in ("retrieval_v1", "explanation_v1"):
+        assert read_schema(project_store, service).views
 
 
 def small_schema(*fields: FieldSpec) -> FeatureSchema:
