@@ -18,7 +18,14 @@ from feature_repo.pipelines.tables import DataError
 CACHE = "cache"
 MADE_FROM_RAW = ("tables", "quarantine", "report", "truth", "dataset.json")
 # Feast's files name what was materialised from the old data; `feast apply` makes them anew.
-MADE_LATER = ("features", "registry.db", "online.db", "online.db-wal", "online.db-shm")
+MADE_LATER = (
+    "features",
+    "text_model",
+    "registry.db",
+    "online.db",
+    "online.db-wal",
+    "online.db-shm",
+)
 
 
 @contextmanager
@@ -131,5 +138,5 @@ def _move_foreign_files(out: Path, building: Path) -> None:
         return
     for entry in out.iterdir():
         ours = entry.name in (*MADE_FROM_RAW, *MADE_LATER, CACHE) or entry.name.startswith(".")
-        if not ours:
+        if not ours and not (building / entry.name).exists():
             entry.rename(building / entry.name)

@@ -189,7 +189,11 @@ def test_features_are_built_beside_the_tables_they_come_from(source: Path, tmp_p
     with staged(out, keep_tables=True) as folder:
         assert fingerprint(folder) == before
         write_files(folder / "features", {"view.parquet": "new"})
-    assert fingerprint(out).keys() == before.keys() | {"features/view.parquet"}
+        write_files(folder / "model", {"fitted.bin": "old"})
+    assert fingerprint(out).keys() == before.keys() | {"features/view.parquet", "model/fitted.bin"}
+    with staged(out, keep_tables=True) as folder:
+        write_files(folder / "model", {"fitted.bin": "new"})
+    assert (out / "model" / "fitted.bin").read_text() == "new"
 
 
 def test_current_leads_to_the_data_set_and_no_real_folder_is_replaced(tmp_path: Path) -> None:
