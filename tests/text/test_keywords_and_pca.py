@@ -71,6 +71,7 @@ def test_pca_equals_the_singular_vectors() -> None:
     _, values, axes = np.linalg.svd(centred, full_matrices=False)
     overlap = np.abs((reducer.axes_KD * axes[:3]).sum(axis=1))  # an axis may point either way
     np.testing.assert_allclose(overlap, 1, atol=1e-4)
+    np.testing.assert_allclose(reducer.apply(vectors).mean(axis=0), 0, atol=1e-6)
     assert reducer.explained == pytest.approx((values[:3] ** 2).sum() / (values**2).sum(), abs=1e-4)
 
 
