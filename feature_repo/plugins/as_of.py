@@ -52,6 +52,9 @@ def match_rows(
     rows = np.full(labels.num_rows, -1, dtype=np.int64)
     if labels.num_rows == 0 or view.num_rows == 0:
         return rows
+    if CREATED in view.column_names and view.column(CREATED).equals(view.column(TIME)):
+        # Features computed for their own instant: created says nothing that time does not.
+        view = view.drop_columns([CREATED])
     worst_first = _worst_first(view)
     ranked = _ranked(view, worst_first)
     # Of an Arrow table DuckDB does not know the size; it takes it for tiny and would join by
@@ -87,6 +90,8 @@ def pointer_query(created_cutoff: bool) -> str:
     An as-of join picks any one among rows of equal key and instant, so the view is first reduced
     to its best row for each.
     """
+    # An as-of join takes a label without an instant for one at the end of time.
+    asked = "SELECT k, t, n FROM as_of_labels WHERE k IS NOT NULL AND t IS NOT NULL"
     best = "SELECT k, t AS seen_at, max(rank) AS rank FROM as_of_view WHERE t IS NOT NULL"
     if created_cutoff:
         # A row appears when its time and its creation have both passed. A late arrival with an
@@ -98,7 +103,7 @@ def pointer_query(created_cutoff: bool) -> str:
         )
         best = f"SELECT k, seen_at, max(rank) AS rank FROM ({so_far})"
     return (
-        f"SELECT l.n, f.rank FROM as_of_labels l "
+        f"SELECT l.n, f.rank FROM ({asked}) l "
         f"ASOF JOIN ({best} GROUP BY k, seen_at) f ON l.k = f.k AND l.t >= f.seen_at"
     )
 
@@ -111,7 +116,8 @@ def _worst_first(view: pa.Table) -> Integers:
     """
     at = _filled(view, TIME)
     if CREATED not in view.column_names:
-        return np.argsort(at, kind="stable")
+        order: Integers = np.argsort(at, kind="stable")
+        return order
     return np.lexsort((_filled(view, CREATED), at))
 
 
