@@ -8,6 +8,7 @@ no influence at all: `concat` puts a learned stand-in there, the others leave it
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Protocol
 
@@ -58,11 +59,11 @@ class WeightedFusion(nn.Module):
     def __init__(self, width: int, num_sources: int) -> None:
         super().__init__()
         self.logit_S = nn.Parameter(torch.zeros(num_sources))
-        self.value = SourceValues(width, num_sources)
+        self.out = nn.Linear(width, width)
 
     def forward(self, tokens_NSD: Tensor, present_NS: Tensor) -> Tensor:
         weight_NS = masked_softmax(self.logit_S.expand(present_NS.shape), present_NS)
-        return self.value(tokens_NSD, weight_NS[..., None])  # type: ignore[no-any-return]
+        return self.out(weighted_sum(tokens_NSD, weight_NS))  # type: ignore[no-any-return]
 
 
 class GatedFusion(nn.Module):
@@ -70,60 +71,46 @@ class GatedFusion(nn.Module):
 
     def __init__(self, width: int, num_sources: int) -> None:
         super().__init__()
-        self.gate_own = nn.Parameter(torch.randn(num_sources, width) / math.sqrt(width))
-        self.gate_mean = nn.Linear(width, num_sources)
-        self.value = SourceValues(width, num_sources)
+        self.own_SD = nn.Parameter(torch.randn(num_sources, width) / math.sqrt(width))
+        self.of_mean = nn.Linear(width, num_sources)
+        self.out = nn.Linear(width, width)
 
     def forward(self, tokens_NSD: Tensor, present_NS: Tensor) -> Tensor:
-        mean_ND = masked_mean(tokens_NSD, present_NS)
-        logit_NS = (tokens_NSD * self.gate_own).sum(-1) + self.gate_mean(mean_ND)
+        tokens = tokens_NSD.unbind(1)
+        own_NS = torch.stack([t @ own for t, own in zip(tokens, self.own_SD, strict=True)], 1)
+        share_NS = present_NS / present_NS.sum(1, keepdim=True).clamp(min=1)
+        logit_NS = own_NS + self.of_mean(weighted_sum(tokens_NSD, share_NS))
         weight_NS = torch.sigmoid(logit_NS) * present_NS
-        return self.value(tokens_NSD, weight_NS[..., None])  # type: ignore[no-any-return]
+        return self.out(weighted_sum(tokens_NSD, weight_NS))  # type: ignore[no-any-return]
 
 
 class AttentionFusion(nn.Module):
-    """Multi-head attention pooling: a query from the mean of the present tokens asks them all.
+    """Multi-head attention pooling: learned queries, one a head, ask the present tokens.
 
-    Pooling by attention (Lee et al. 2019, Set Transformer, PMA) with a query that depends on the
-    entity: nearly as able as a self-attention block, at a third of its cost for 10,000s of items.
+    Pooling by attention (Lee et al. 2019, Set Transformer, PMA) with keys of each source's own.
+    Values are the tokens themselves: each comes from linear layers of its source, so another map
+    of tens of thousands of items would cost a good part of a training step and add little.
     """
 
     def __init__(self, width: int, num_sources: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.source_SD = nn.Parameter(torch.randn(num_sources, width) / math.sqrt(width))
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = SourceValues(width, num_sources)
-
-    def forward(self, tokens_NSD: Tensor, present_NS: Tensor) -> Tensor:
-        num, sources, width = tokens_NSD.shape
-        head = (self.heads, width // self.heads)
-        query_NHd = self.query(masked_mean(tokens_NSD, present_NS)).view(num, *head)
-        key_NSHd = self.key(tokens_NSD + self.source_SD).view(num, sources, *head)
-        logit_NSH = (key_NSHd * query_NHd[:, None]).sum(-1) / math.sqrt(head[1])
-        weight_NSH = masked_softmax(
-            logit_NSH.transpose(1, 2), present_NS[:, None].expand(num, self.heads, sources)
-        ).transpose(1, 2)
-        return self.value(tokens_NSD, weight_NSH)  # type: ignore[no-any-return]
-
-
-class SourceValues(nn.Module):
-    """Weighted sum of a linear map of each token, then a linear map; shared by three fusions.
-
-    Weights are per head, [N, S, H]. With no source present the result is a constant.
-    """
-
-    def __init__(self, width: int, num_sources: int) -> None:
-        super().__init__()
-        self.weight_SDD = nn.Parameter(torch.randn(num_sources, width, width) / math.sqrt(width))
+        self.key_SDH = nn.Parameter(torch.randn(num_sources, width, heads) / math.sqrt(width))
         self.out = nn.Linear(width, width)
 
-    def forward(self, tokens_NSD: Tensor, weight_NSH: Tensor) -> Tensor:
-        value_NSD = torch.einsum("nsd,sde->nse", tokens_NSD, self.weight_SDD)
-        value_NSHd = value_NSD.view(*value_NSD.shape[:2], weight_NSH.shape[2], -1)
-        pooled_ND = (value_NSHd * weight_NSH[..., None]).sum(1).flatten(1)
-        return self.out(pooled_ND)  # type: ignore[no-any-return]
+    def forward(self, tokens_NSD: Tensor, present_NS: Tensor) -> Tensor:
+        tokens = tokens_NSD.unbind(1)
+        logits = [token_ND @ key for token_ND, key in zip(tokens, self.key_SDH, strict=True)]
+        logit_NHS = torch.stack(logits, 2)
+        weight_NHS = masked_softmax(logit_NHS, present_NS[:, None].expand(logit_NHS.shape))
+        by_head = [token_ND.reshape(len(token_ND), self.heads, -1) for token_ND in tokens]
+        pooled_NHd = sum_of(
+            [
+                value_NHd * weight_NH[..., None]
+                for value_NHd, weight_NH in zip(by_head, weight_NHS.unbind(2), strict=True)
+            ]
+        )
+        return self.out(pooled_NHd.flatten(1))  # type: ignore[no-any-return]
 
 
 def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:
@@ -133,7 +120,14 @@ def masked_softmax(logits: Tensor, present: Tensor) -> Tensor:
     return weights * present
 
 
-def masked_mean(tokens_NSD: Tensor, present_NS: Tensor) -> Tensor:
-    """Mean of the present tokens; zero where none is present. Returns [N, D]."""
-    count_N1 = present_NS.sum(1, keepdim=True).clamp(min=1)
-    return (tokens_NSD * present_NS[..., None]).sum(1) / count_N1
+def weighted_sum(tokens_NSD: Tensor, weight_NS: Tensor) -> Tensor:
+    """Tokens added up by weight, [N, D]."""
+    # Source by source: as one einsum this is N tiny products, which a CPU takes six times as long
+    # over.
+    weights = weight_NS.to(tokens_NSD.dtype).unbind(1)
+    return sum_of([t * w[:, None] for t, w in zip(tokens_NSD.unbind(1), weights, strict=True)])
+
+
+def sum_of(parts: list[Tensor]) -> Tensor:
+    """The parts added up."""
+    return functools.reduce(torch.add, parts)

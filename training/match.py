@@ -104,8 +104,9 @@ class Match(nn.Module):
         """`user` has leading axis [B]; `item` [B, C], or [C] for candidates that all share."""
         shared = item.present.dim() == 2
         features = []
-        for source in range(self.num_sources):
-            dot_BC = dots(user.tokens[:, source], item.tokens[..., source, :], shared)
+        tokens = zip(user.tokens.unbind(1), item.tokens.unbind(-2), strict=True)
+        for source, (user_BD, item_D) in enumerate(tokens):
+            dot_BC = dots(user_BD, item_D, shared)
             features.append(dot_BC / self.scale * both(user, item, source, source, shared))
         for pair in self.pairs:
             if pair.user_key not in user.vectors or pair.item_key not in item.vectors:
