@@ -20,6 +20,7 @@ Integers = npt.NDArray[np.int64]
 KEY = "k"
 TIME = "t"
 CREATED = "c"
+_BATCH_ROWS = 122_880  # DuckDB's own row group
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -55,12 +56,14 @@ def match_rows(
     if CREATED in view.column_names and view.column(CREATED).equals(view.column(TIME)):
         # Features computed for their own instant: created says nothing that time does not.
         view = view.drop_columns([CREATED])
-    worst_first = _worst_first(view)
+    # Ranks are compared at one instant only, where without a created time the last row is best.
+    has_created = CREATED in view.column_names
+    worst_first = _worst_first(view) if has_created else np.arange(view.num_rows, dtype=np.int64)
     ranked = _ranked(view, worst_first)
     # Of an Arrow table DuckDB does not know the size; it takes it for tiny and would join by
     # nested loops: minutes in place of a second. 0 means never.
     connection.execute("SET asof_loop_join_threshold = 0")
-    query = pointer_query(as_of.created_cutoff and CREATED in view.column_names)
+    query = pointer_query(as_of.created_cutoff and has_created)
     with _registered(connection, as_of_labels=_numbered(labels), as_of_view=ranked):
         # The join does not keep the labels' order: each batch says which labels it is about.
         for batch in connection.execute(query).to_arrow_reader(1_000_000):
@@ -149,7 +152,9 @@ def _numbered(table: pa.Table) -> pa.Table:
 def _registered(connection: duckdb.DuckDBPyConnection, **tables: pa.Table) -> Iterator[None]:
     """Arrow tables under names in SQL, for as long as they are needed."""
     for name, table in tables.items():
-        connection.register(name, table)
+        # DuckDB's threads share the work by batches.
+        batches = table.to_batches(max_chunksize=_BATCH_ROWS)
+        connection.register(name, pa.Table.from_batches(batches, table.schema))
     try:
         yield
     finally:
