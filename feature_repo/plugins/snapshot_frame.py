@@ -8,7 +8,6 @@ BigQuery stores mean.
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -42,15 +41,19 @@ def snapshot_frame(
                 f"views '{requests[0].name}' and '{request.name}' have different keys, so there is "
                 f"no common set of rows; pass an entity frame or ask for them one by one"
             )
+    if not columns:
+        return EntityFrame(pa.table({"event_timestamp": _instants(until, 1)}), "event_timestamp")
     seen = pa.concat_tables(
         [_keys_within(request, repo_path, since, until) for request in requests],
         promote_options="permissive",
     )
-    keys = seen.group_by(columns).aggregate([]) if columns else pa.table({})
-    keys = keys.sort_by([(column, "ascending") for column in columns]) if columns else keys
-    rows = keys.num_rows if columns else 1
-    at = pa.array([until] * rows, pa.timestamp("us", "UTC"))
-    return EntityFrame(keys.append_column("event_timestamp", at), "event_timestamp")
+    keys = seen.group_by(columns).aggregate([]).sort_by([(name, "ascending") for name in columns])
+    dated = keys.append_column("event_timestamp", _instants(until, keys.num_rows))
+    return EntityFrame(dated, "event_timestamp")
+
+
+def _instants(at: datetime, count: int) -> pa.Array:
+    return pa.array([at] * count, pa.timestamp("us", "UTC"))
 
 
 def _keys_within(
@@ -71,7 +74,7 @@ def _keys_within(
 
 
 def _micros(at: datetime) -> int:
-    return int(np.int64((at - _EPOCH) // timedelta(microseconds=1)))
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def _aware(at: datetime) -> datetime:

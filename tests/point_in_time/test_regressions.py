@@ -222,6 +222,8 @@ def test_a_view_without_entity_belongs_to_every_label(tmp_path: Path) -> None:
     asked = frame(user_id=["ann", None, "bob"], at=[at(2), at(3), at(0)])
     result = store.get_historical_features(asked, ["v:value"]).to_df()
     assert values(result["value"]) == [1.0, 3.0, None]
+    last = store.get_historical_features(features=["v:value"], end_date=at(2)).to_df()
+    assert values(last["value"]) == [1.0]
     store.materialize(at(0), at(9))
     online = store.get_online_features(["v:value"], [{"user_id": "ann"}]).to_dict()
     assert online["value"] == [3.0]
