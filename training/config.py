@@ -54,7 +54,7 @@ class RunConfig(BaseModel):
     batch_size: int = Field(default=512, ge=1)
     """Positives a step over all workers together, so that N workers take the steps of one."""
     learning_rate: float = Field(default=3e-3, gt=0)
-    """Peak of the one-cycle schedule (10 % warm-up, cosine to a hundredth)."""
+    """Peak; a tenth of the steps leads up to it, a cosine down to a hundredth of it."""
     weight_decay: float = Field(default=0.02, ge=0)
     """AdamW's decoupled decay; biases, norms and scalars are spared."""
     negatives: int = Field(default=32, ge=1)
@@ -68,7 +68,8 @@ class RunConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=0)
     """Ray Train workers; 0 trains in this process, without Ray."""
-    cpus_per_worker: int = Field(default=1, ge=1)
+    cpus_per_worker: int | None = Field(default=None, ge=1)
+    """None shares out a lone machine's CPUs among its workers, and takes one each in a cluster."""
     gpu: bool = False
     """One GPU a worker, with bf16 (fp16 where bf16 is missing) autocast."""
     max_failures: int = Field(default=2, ge=0)

@@ -29,6 +29,7 @@ from training.schema import FeatureSchema
 State = dict[str, Any]
 CHECK_EVERY = 20  # steps between looks at the loss: on a GPU each look waits for the queue
 VALIDATION_BATCH = 256
+LAST_SHARE = 0.01  # of the learning rate at the last step
 
 
 class EpochReport(BaseModel):
@@ -90,13 +91,11 @@ class Loop:
         self.wrapped = self.place.wrap(self.model)
         self.batches = Batches(data, self.place.device)
         self.steps = math.ceil(len(data.train) / run.batch_size)
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.model, run.weight_decay))
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer,
-            max_lr=run.learning_rate,
-            total_steps=max(self.steps * run.epochs, 2),
-            pct_start=0.1,
-            final_div_factor=4.0,
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.model, run.weight_decay), lr=run.learning_rate
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: rate_share(step, self.steps * run.epochs)
         )
         self.precision = precision(self.place.device)
         self.scaler = torch.amp.GradScaler(enabled=self.precision is torch.float16)
@@ -246,6 +245,15 @@ def estimated_ndcg(scores_BC: Tensor, log_q_BC: Tensor, mask_BC: Tensor) -> Tens
     stands_for_BC = torch.exp(-log_q_BC) / mask_BC[:, 1:].sum(1, keepdim=True).clamp(min=1)
     rank_B = 1 + (beaten_BC * stands_for_BC)[:, 1:].sum(1)
     return 1.0 / torch.log2(1.0 + rank_B)
+
+
+def rate_share(step: int, num_steps: int) -> float:
+    """Share of the peak learning rate at a step: a tenth of the steps up, then a cosine down."""
+    warm_up = max(1, num_steps // 10)
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = min(1.0, (step - warm_up) / max(1, num_steps - warm_up))
+    return LAST_SHARE + (1 - LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

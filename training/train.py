@@ -51,6 +51,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FUSED = "fused"
+RECORD = "run.json"
+CHECKPOINTS = "checkpoints"
 ATTRIBUTED_LABELS = 500  # enough for a share of each source to about a percent
 
 
@@ -79,6 +81,7 @@ class Inputs:
 
 def train(job: Job) -> Path:
     """Run the whole job; returns the bundle's folder. ValueError says what is wrong."""
+    check_unused(job)
     inputs = say("schema and events", open_inputs, job)
     labels = say("labels and negatives", draw_labels, inputs.events, job.config.run)
     joined = say("features joined", join_labels, inputs.store, inputs.schema, inputs.events, labels)
@@ -129,9 +132,17 @@ def check_joined(job: Job, joined: Joined) -> None:
         )
 
 
+def check_unused(job: Job) -> None:
+    """Raise ValueError if the folder holds a run and nobody asked to continue it."""
+    if not job.resume and ((job.out / RECORD).exists() or (job.out / CHECKPOINTS).exists()):
+        raise ValueError(
+            f"{job.out} already holds a run; add --resume to continue it, or give another --out"
+        )
+
+
 def open_run(job: Job, encoder: Encoder) -> None:
-    """Claim the run's folder, or check that what is resumed is the same run."""
-    record = job.out / "run.json"
+    """Note in the run's folder what this run is, or check that what is resumed is the same."""
+    record = job.out / RECORD
     resolved = {
         "config": job.config.model_dump(mode="json"),
         "service": job.service,
@@ -146,10 +157,6 @@ def open_run(job: Job, encoder: Encoder) -> None:
                 f"{job.out} cannot be resumed: {', '.join(changed)} changed since it was started; "
                 "train under another --out"
             )
-    elif record.exists() or (job.out / "checkpoints").exists():
-        raise ValueError(
-            f"{job.out} already holds a run; add --resume to continue it, or give another --out"
-        )
     write_text_atomic(json.dumps(resolved, indent=2) + "\n", record)
 
 
@@ -161,7 +168,7 @@ def fit_models(job: Job, encoder: Encoder, data: TrainingData) -> dict[str, Fitt
         name: ModelSpec(own, encoder.vocabulary_sizes, job.config.model)
         for name, own in schemas.items()
     }
-    run, storage = job.config.run, job.out / "checkpoints"
+    run, storage = job.config.run, job.out / CHECKPOINTS
     with ray_running(run.workers > 0):
         return {
             name: say(f"trained {name}", fit, spec, data, run, storage, name.replace(" ", "-"))

@@ -25,8 +25,12 @@ from training.loop import EpochReport, Loop, ModelSpec, Place, State
 from training.model import FusionModel
 
 STATE_FILE = "state.pt"
-# Must be set before Ray starts: without them it warns of its own future on every start.
-QUIET = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_TRAIN_ENABLE_STATE_TRACKING": "0"}
+# Set before a local Ray starts, unless the user has set them.
+LOCAL = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of its own future at every start
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every line of progress comes twice
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +76,7 @@ def fit_on_ray(
     spec: ModelSpec, data: TrainingData, run: RunConfig, storage: Path, name: str
 ) -> State:
     """Train in Ray Train workers; Ray must have been started."""
+    run = run.model_copy(update={"cpus_per_worker": cpus_per_worker(run)})
     check_resources(run)
     trainer = ray.train.torch.TorchTrainer(
         train_loop_per_worker,
@@ -87,6 +92,7 @@ def fit_on_ray(
             storage_path=str(storage),
             failure_config=ray.train.FailureConfig(max_failures=run.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
     result = trainer.fit()
@@ -103,7 +109,9 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
     """What each worker runs; `config` holds the spec, the run and a reference to the data."""
     context = ray.train.get_context()
     run: RunConfig = config["run"]
-    torch.set_num_threads(run.cpus_per_worker)
+    torch.set_num_threads(run.cpus_per_worker or 1)
+    # Its INFO repeats every report in full, between the lines of progress.
+    logging.getLogger("ray.train").setLevel(logging.WARNING)
     place = Place(
         rank=context.get_world_rank(),
         num_workers=context.get_world_size(),
@@ -164,8 +172,17 @@ def total_over_workers(numbers: Tensor) -> Tensor:
     return numbers
 
 
+def cpus_per_worker(run: RunConfig) -> int:
+    """CPUs of a worker: as configured, else a fair share of a lone machine, or one in a cluster."""
+    if run.cpus_per_worker is not None:
+        return run.cpus_per_worker
+    if len(ray.nodes()) > 1:
+        return 1
+    return max(1, int(ray.cluster_resources().get("CPU", 1) // run.workers))
+
+
 def resources_per_worker(run: RunConfig) -> dict[str, float]:
-    return {"CPU": float(run.cpus_per_worker)} | ({"GPU": 1.0} if run.gpu else {})
+    return {"CPU": float(run.cpus_per_worker or 1)} | ({"GPU": 1.0} if run.gpu else {})
 
 
 def check_resources(run: RunConfig) -> None:
@@ -187,15 +204,15 @@ def start_ray() -> bool:
     """
     if ray.is_initialized():
         return False
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     joined = bool(os.environ.get("RAY_ADDRESS"))
-    options: dict[str, Any] = {} if joined else {"include_dashboard": False}
+    if not joined:
+        for name, value in LOCAL.items():
+            os.environ.setdefault(name, value)
     try:
-        ray.init(logging_level=logging.ERROR, **options)
+        ray.init(logging_level=logging.ERROR)
     except (TimeoutError, ConnectionError, RuntimeError):
         if joined:
             raise
         ray.shutdown()  # a busy machine is sometimes too slow for Ray's own 30 s: once more
-        ray.init(logging_level=logging.ERROR, **options)
+        ray.init(logging_level=logging.ERROR)
     return True

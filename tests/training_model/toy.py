@@ -5,6 +5,8 @@ import numpy as np
 import torch
 
 from training.config import ModelConfig
+from training.dataset import Examples, TrainingData
+from training.loop import ModelSpec
 from training.model import FusionModel
 from training.projector import ViewBatch
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
@@ -114,3 +116,43 @@ def toy_items(ids: torch.Tensor, seed: int) -> dict[str, ViewBatch]:
         "attributes": ViewBatch.gathered(attributes, there, at_us),
         "titles": ViewBatch.gathered({"embedding:vector": vector}, there, at_us),
     }
+
+
+def toy_data(
+    num_train: int, num_validation: int, seed: int, shuffled: bool = False
+) -> TrainingData:
+    """Users take up items of their own camp; `shuffled` takes the connection away."""
+    num = num_train + num_validation
+    rng = np.random.default_rng(seed)
+    camp = rng.integers(0, 2, num)
+    users = toy_users(num, seed, camp)
+    items = toy_items(torch.arange(1, NUM_ITEMS + 1), seed)
+    taken_camp = rng.permutation(camp) if shuffled else camp
+    positive = 1 + 2 * rng.integers(0, NUM_ITEMS // 2, num) + taken_camp
+    # A uniform draw from the other items.
+    negative = 1 + (positive[:, None] + rng.integers(0, NUM_ITEMS - 1, (num, 15))) % NUM_ITEMS
+    ids = np.concatenate([positive[:, None], negative], axis=1)
+
+    def part(rows: np.ndarray) -> Examples:
+        return Examples(
+            at_us=np.full(len(rows), NOW_US),
+            user_rows={name: rows.astype(np.int32) for name in users},
+            item_rows={name: (ids[rows] - 1).astype(np.int32) for name in items},
+            item_ids=ids[rows].astype(np.int32),
+            log_q=np.full((len(rows), ids.shape[1]), -np.log(NUM_ITEMS), np.float32),
+            mask=np.ones((len(rows), ids.shape[1]), np.bool_),
+        )
+
+    columns = {
+        name: {key: column.numpy() for key, column in batch.columns.items()}
+        for name, batch in {**users, **items}.items()
+    }
+    return TrainingData(
+        columns,
+        {"train": part(np.arange(num_train)), "validation": part(np.arange(num_train, num))},
+    )
+
+
+def toy_spec(fusion: str = "attention", **changes: object) -> ModelSpec:
+    config = ModelConfig.model_validate({"fusion": fusion, "width": 16, **changes})
+    return ModelSpec(toy_schema(), toy_sizes(), config)

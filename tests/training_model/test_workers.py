@@ -1,0 +1,71 @@
+"""The same loop in Ray Train workers: two make what one makes, and a stopped run goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from tests.training_model.toy import toy_data, toy_spec
+from training.config import RunConfig
+from training.workers import Fitted, check_resources, fit, fit_on_ray, start_ray
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    # Ray 2.60 reads its own deprecated settings and leaves sockets and files to the interpreter.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+RUN = RunConfig(epochs=2, batch_size=64, negatives=8, workers=1, cpus_per_worker=1, seed=3)
+# Without dropout, which differs between workers, two workers take exactly the steps of one.
+STEADY = {"dropout": 0.0, "source_dropout": 0.0, "id_dropout": 0.0}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_ray() -> Iterator[None]:
+    started = start_ray()
+    yield
+    if started:
+        ray.shutdown()
+
+
+def run_with(workers: int, folder: Path, epochs: int = 2, name: str = "run") -> Fitted:
+    run = RUN.model_copy(update={"workers": workers, "epochs": epochs})
+    return fit(toy_spec(**STEADY), toy_data(320, 100, seed=5), run, folder, name)
+
+
+def test_two_workers_make_what_one_does(tmp_path: Path) -> None:
+    if ray.cluster_resources()["CPU"] < 2:
+        pytest.skip("needs two CPUs")
+    here, one, two = (run_with(n, tmp_path / str(n)) for n in (0, 1, 2))
+    for other in (one, two):
+        for ours, theirs in zip(here.reports, other.reports, strict=True):
+            assert theirs.train_loss == pytest.approx(ours.train_loss, rel=1e-5)
+            # Each worker validates its share with its own weights, so they must be equal too.
+            assert theirs.validation_loss == pytest.approx(ours.validation_loss, rel=1e-5)
+            assert theirs.validation_ndcg == pytest.approx(ours.validation_ndcg, rel=1e-3)
+
+
+def test_a_run_of_the_same_name_goes_on(tmp_path: Path) -> None:
+    first = run_with(1, tmp_path)
+    again = run_with(1, tmp_path)  # nothing left to do: the finished run is read back
+    assert again.reports == first.reports
+    for name, weights in first.model.state_dict().items():
+        torch.testing.assert_close(again.model.state_dict()[name], weights, rtol=0, atol=0)
+
+
+def test_a_loss_that_is_not_finite_is_not_tried_again(tmp_path: Path) -> None:
+    data = toy_data(100, 50, seed=1)
+    data.views["words"]["embedding:vector"][:] = float("nan")
+    with pytest.raises(ValueError, match="no longer finite at epoch 1, step 1"):
+        fit_on_ray(toy_spec(), data, RUN, tmp_path, "run")
+
+
+def test_too_few_cpus_are_named_before_ray_waits_for_ever() -> None:
+    run = RUN.model_copy(update={"workers": 10_000})
+    with pytest.raises(ValueError, match=r"10000 workers need 10000 CPU, but .* use --workers"):
+        check_resources(run)
