@@ -47,15 +47,15 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(default=15, ge=1)
+    epochs: int = Field(default=8, ge=1)
     """Upper bound; early stopping usually ends before."""
     patience: int = Field(default=3, ge=1)
     """Stop after so many epochs without a better validation NDCG; the best epoch is kept."""
-    batch_size: int = Field(default=512, ge=1)
+    batch_size: int = Field(default=256, ge=1)
     """Positives a step over all workers together, so that N workers take the steps of one."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """Peak; a tenth of the steps leads up to it, a cosine down to a hundredth of it."""
-    weight_decay: float = Field(default=0.02, ge=0)
+    weight_decay: float = Field(default=0.1, ge=0)
     """AdamW's decoupled decay; biases, norms and scalars are spared."""
     negatives: int = Field(default=32, ge=1)
     """Negatives a positive meets in one step."""

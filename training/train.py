@@ -178,7 +178,7 @@ def fit_models(job: Job, encoder: Encoder, data: TrainingData) -> dict[str, Fitt
 
 @contextmanager
 def ray_running(wanted: bool) -> Iterator[None]:
-    """Ray for the length of the block; a cluster that was there before is left as it was."""
+    """Ray for the length of the block; a connection that was there before stays."""
     started = wanted and start_ray()
     try:
         yield

@@ -200,19 +200,18 @@ def check_resources(run: RunConfig) -> None:
 def start_ray() -> bool:
     """Join the cluster that RAY_ADDRESS or a job names, or start a local one.
 
-    Returns whether it was started here, and so is to be shut down here.
+    Returns whether it was joined or started here, and so is to be left here.
     """
     if ray.is_initialized():
         return False
-    joined = bool(os.environ.get("RAY_ADDRESS"))
-    if not joined:
-        for name, value in LOCAL.items():
-            os.environ.setdefault(name, value)
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.ERROR)
+        return True
+    for name, value in LOCAL.items():
+        os.environ.setdefault(name, value)
     try:
-        ray.init(logging_level=logging.ERROR)
+        ray.init("local", logging_level=logging.ERROR)
     except (TimeoutError, ConnectionError, RuntimeError):
-        if joined:
-            raise
         ray.shutdown()  # a busy machine is sometimes too slow for Ray's own 30 s: once more
-        ray.init(logging_level=logging.ERROR)
+        ray.init("local", logging_level=logging.ERROR)
     return True

@@ -173,3 +173,12 @@ def test_forward_equals_tokens_and_score() -> None:
     whole = model(users, items, ids)
     item = model.item_tokens(items, ids.flatten()).map(lambda t: t.unflatten(0, (3, 4)))
     torch.testing.assert_close(whole, model.score(model.user_tokens(users), item))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_with_every_source_masked_all_scores_are_one_number(fusion: str) -> None:
+    model = make_model(fusion)
+    user, item = sides(model)
+    nothing = torch.zeros(len(model.sources), dtype=torch.bool)
+    scores = model.score(user.masked(nothing), item.masked(nothing))
+    torch.testing.assert_close(scores, scores[:1, :1].expand(scores.shape))
