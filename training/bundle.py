@@ -1,9 +1,9 @@
 """Bundle: everything a server needs of a training run, in one folder that is whole or not there.
 
-In: the trained model, its encoder, snapshots of the catalogue as of the data's end, figures. Out: a
-folder of plain files (safetensors, Parquet, JSON) with a manifest of their hashes. Nothing in it is
-code. `load_bundle` refuses a folder that is damaged or of another format; `Bundle.check` refuses a
-feature service that is not the one the model was trained on.
+A folder of plain files (safetensors, Parquet, JSON) with a manifest of their hashes: the trained
+model, its encoder, snapshots of the catalogue as of the data's end, figures. Nothing in it is code.
+`load_bundle` refuses a folder that is damaged or of another format; `Bundle.check` refuses a
+feature service that is not the one the model was trained on. `packing.py` writes it.
 """
 
 # Shapes: I items, U users, N neighbours
@@ -13,15 +13,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import shutil
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import safetensors.numpy
 import safetensors.torch
@@ -40,7 +37,6 @@ from training.schema import FeatureSchema, read_schema
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
-REPORTS = ("metrics.json", "report.html")  # made by the run, carried along
 
 
 class Manifest(BaseModel):
@@ -122,96 +118,6 @@ class Bundle:
                 "its views, fields or tags have changed. Restore them and run `feast apply`, or "
                 "train again: `python -m training.train`"
             )
-
-
-@dataclasses.dataclass(frozen=True)
-class Contents:
-    """What a training run puts into a bundle."""
-
-    as_of: datetime
-    dataset: str
-    dataset_fingerprint: str
-    config: TrainingConfig
-    encoder: Encoder
-    model: FusionModel
-    items: pa.Table
-    item_views: dict[str, ViewRows]
-    neighbours: Neighbours
-    seen: Seen
-    calibration: Calibration
-    card: str
-    """The model card, Markdown."""
-
-
-def write_bundle(contents: Contents, path: Path, reports: Path) -> Path:
-    """Write a bundle to the folder `path`, replacing an older one in one move; returns `path`.
-
-    `reports` is the run's folder, which holds metrics.json and report.html.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f".{path.name}.{os.getpid()}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        building.mkdir()
-        write_files(contents, building, reports)
-        write_manifest(contents, building)
-        move_into_place(building, path)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return path
-
-
-def write_files(contents: Contents, folder: Path, reports: Path) -> None:
-    """Everything but the manifest."""
-    (folder / "config.json").write_text(contents.config.model_dump_json(indent=2) + "\n")
-    (folder / "encoder.json").write_text(contents.encoder.to_json())
-    (folder / "calibration.json").write_text(contents.calibration.model_dump_json() + "\n")
-    (folder / "MODEL_CARD.md").write_text(contents.card, encoding="utf-8")
-    weights = {k: v.contiguous() for k, v in contents.model.state_dict().items()}
-    safetensors.torch.save_file(weights, folder / "model.safetensors")
-    arrays = {
-        "neighbours.ids": contents.neighbours.ids,
-        "neighbours.scores": contents.neighbours.scores,
-        "seen.starts": contents.seen.starts,
-        "seen.items": contents.seen.items,
-    }
-    safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
-    pq.write_table(pa.table({"user_id": contents.seen.user_ids}), folder / "users.parquet")
-    pq.write_table(contents.items, folder / "items.parquet")
-    (folder / "item_views").mkdir()
-    for name, view in contents.item_views.items():
-        there = np.flatnonzero(view.rows >= 0)
-        rows = view.features.take(view.rows[there]).append_column(
-            "item_place", pa.array(there, pa.int64())
-        )
-        pq.write_table(rows, folder / "item_views" / f"{name}.parquet")
-    for name in REPORTS:
-        shutil.copyfile(reports / name, folder / name)
-
-
-def write_manifest(contents: Contents, folder: Path) -> None:
-    schema = contents.encoder.feature_schema
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        created_at=datetime.now(UTC).replace(microsecond=0),
-        as_of=contents.as_of,
-        dataset=contents.dataset,
-        dataset_fingerprint=contents.dataset_fingerprint,
-        service=schema.service,
-        schema_fingerprint=schema.fingerprint(),
-        encoder_fingerprint=contents.encoder.fingerprint(),
-        files=hashes(folder),
-    )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
-
-
-def move_into_place(building: Path, path: Path) -> None:
-    """Put the finished folder where it belongs; an older bundle is there until that moment."""
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    if path.exists():
-        path.rename(old)
-    building.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -312,16 +218,3 @@ def read_item_view(path: Path, name: str, num_items: int) -> ViewRows:
     rows = np.full(num_items, NO_ROW, np.int64)
     rows[table.column("item_place").to_numpy()] = np.arange(table.num_rows)
     return ViewRows(table.drop_columns(["item_place"]).combine_chunks(), rows)
-
-
-def read_items(items_path: Path, item_ids: Ids) -> pa.Table:
-    """What a bundle keeps of the table of items, in the order of `item_ids`."""
-    table = pq.read_table(items_path).sort_by("item_id")
-    assert table.column("item_id").to_pylist() == list(item_ids), (
-        "items are not those of the events"
-    )
-    available = pc.cast(
-        pc.cast(table.column("available_at"), pa.timestamp("us", "UTC")), pa.int64()
-    )
-    kept = ["item_id", "title", "category", "categories", "creator"]
-    return table.select(kept).append_column("available_at_us", available).combine_chunks()

@@ -7,7 +7,6 @@ itself (starts a local Ray) and as `ray job submit -- python -m training.train .
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import hashlib
 import json
@@ -25,11 +24,11 @@ from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo, table_path, write_text_atomic
 from training.attribution import mean_contributions
-from training.bundle import Contents, Seen, read_items, write_bundle
+from training.bundle import Seen
 from training.calibration import Calibration, fit_calibration, labelled_scores
 from training.card import model_card
 from training.classification import Figures, classify
-from training.config import FUSIONS, TrainingConfig, read_config
+from training.command import Job, parse
 from training.dataset import Batches, TrainingData
 from training.encode import Encoder
 from training.evaluate import EvaluationResult, evaluate
@@ -38,6 +37,7 @@ from training.join import join_features
 from training.loop import ModelSpec
 from training.model import FusionModel
 from training.neighbours import item_neighbours
+from training.packing import Contents, read_items, write_bundle
 from training.prepare import Joined, draw_labels, encode, fit_encoder, join_labels
 from training.queries import build_queries
 from training.report import ReportExtra, metric_table, write_report
@@ -54,19 +54,6 @@ FUSED = "fused"
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
 ATTRIBUTED_LABELS = 500  # enough for a share of each source to about a percent
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-    """Where a run reads and writes, and how it goes."""
-
-    repo: Path
-    data: Path
-    out: Path
-    service: str
-    ablate: tuple[str, ...]
-    resume: bool
-    config: TrainingConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,49 +270,6 @@ def fill_bundle(
         calibration=calibration,
         card=model_card(info, job.config, encoder, fitted, result, FUSED),
     )
-
-
-def parse(arguments: Sequence[str] | None) -> Job:
-    """The command line, with paths made absolute: Ray's workers run in folders of their own."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train",
-        description="Train a fusion model on the features in a Feast registry and write a bundle.",
-    )
-    add = parser.add_argument
-    add("--repo", type=Path, default=Path("feature_repo"), help="Feast feature repo (%(default)s)")
-    add("--data", type=Path, default=Path("data/current"), help="built data set (%(default)s)")
-    add("--service", default="ranking_v1", help="feature service of inputs (%(default)s)")
-    add("--out", type=Path, required=True, help="folder of this run; its bundle is OUT/bundle")
-    add("--fusion", choices=FUSIONS, help="how sources are fused (attention)")
-    add("--epochs", type=int, help="at most so many; early stopping usually ends before")
-    add("--workers", type=int, help="Ray Train workers; 0 trains here, without Ray (1)")
-    add("--gpu", action="store_true", default=None, help="one GPU a worker, mixed precision")
-    add("--seed", type=int, help="of negatives, weights and order of labels (0)")
-    add("--ablate", default="", help="sources, e.g. social,text: train without each one as well")
-    add("--config", type=Path, help="YAML with sections `model` and `run`; flags go before it")
-    add("--resume", action="store_true", help="continue the run in --out from its checkpoint")
-    given = parser.parse_args(arguments)
-    config = read_config(given.config) if given.config else TrainingConfig()
-    return Job(
-        repo=given.repo.absolute(),
-        data=given.data.absolute(),
-        out=given.out.absolute(),
-        service=given.service,
-        ablate=tuple(source for source in given.ablate.split(",") if source),
-        resume=given.resume,
-        config=with_flags(config, given),
-    )
-
-
-def with_flags(config: TrainingConfig, given: argparse.Namespace) -> TrainingConfig:
-    """The configuration with the flags that were given in place of its values."""
-    values = config.model_dump()
-    if given.fusion is not None:
-        values["model"]["fusion"] = given.fusion
-    for name in ("epochs", "workers", "gpu", "seed"):
-        if getattr(given, name) is not None:
-            values["run"][name] = getattr(given, name)
-    return TrainingConfig.model_validate(values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

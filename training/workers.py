@@ -110,8 +110,8 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     run: RunConfig = config["run"]
     torch.set_num_threads(run.cpus_per_worker or 1)
-    # Its INFO repeats every report in full, between the lines of progress.
-    logging.getLogger("ray.train").setLevel(logging.WARNING)
+    # Ray Train logs every report in full by loggers named after files, which only the root holds.
+    logging.getLogger().setLevel(logging.WARNING)
     place = Place(
         rank=context.get_world_rank(),
         num_workers=context.get_world_size(),
