@@ -10,6 +10,7 @@ import dataclasses
 import logging
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,10 @@ def fit_on_ray(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
     )
-    result = trainer.fit()
+    with warnings.catch_warnings():
+        # Ray 2.60 reads its own deprecated settings; Feast has made such warnings visible.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"ray\.")
+        result = trainer.fit()
     if result.checkpoint is None:
         raise ValueError(f"the run in {storage / name} ended without a checkpoint")
     with result.checkpoint.as_directory() as folder:
