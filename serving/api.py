@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
+from serving.clock import EPOCH
+
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Identifiers = Annotated[list[Identifier], Field(max_length=10_000)]
 ExplainMode = Literal["none", "template", "llm"]
@@ -112,7 +114,7 @@ class FeedbackRequest(Request):
     """A rating for action `rate`."""
     event_id: Identifier | None = None
     """Sent again with the same id, an event counts once."""
-    at: AwareDatetime | None = None
+    at: Annotated[AwareDatetime, Field(ge=EPOCH)] | None = None
     """When it happened; now when missing. Not in the future."""
 
 

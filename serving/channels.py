@@ -149,6 +149,8 @@ class TwoTowerChannel:
 
     def candidates(self, question: Question, limit: int) -> Positions:
         model = question.snapshot.bundle.model
+        if not question.user.tokens.present.any():
+            return np.empty(0, np.int64)  # the vector of nobody is no taste
         with torch.inference_mode():
             asked = model.retrieval_vectors(question.user.tokens, "user")[0].numpy()
         scores = self._vectors @ asked

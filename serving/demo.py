@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -89,6 +90,7 @@ def train(options: argparse.Namespace, data: Path, run: Path) -> None:
 def served(run: Path) -> Iterator[None]:
     """Ray Serve with the bundle, until the block ends."""
     step("Serve ranker and explainer with Ray Serve")
+    require_free_port()
     command = ["serve", "run", "serving.app:build", f"bundle={run / 'bundle'}", "clock=data"]
     print(f"  $ {shlex.join(command)} &", flush=True)
     log = run / "serve.log"
@@ -101,6 +103,13 @@ def served(run: Path) -> Iterator[None]:
             yield
         finally:
             stop(process)
+
+
+def require_free_port() -> None:
+    """Otherwise another server would answer, with another bundle."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 8000)) == 0:
+            raise SystemExit("port 8000 is taken; end the other server, e.g. `serve shutdown`")
 
 
 def wait_until_healthy(process: subprocess.Popen[bytes], log: Path) -> None:
@@ -120,11 +129,18 @@ def wait_until_healthy(process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ctrl-C, as a person would; what is left of the session's processes after that is ended."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=60)
-    except subprocess.TimeoutExpired:
+    """Ctrl-C, as a person would; SIGTERM where that is ignored (in a script's background).
+
+    Only then are the rest of its processes killed: Ray's proxy outlives that and holds the port.
+    """
+    for number, patience_s in ((signal.SIGINT, 60), (signal.SIGTERM, 30)):
+        process.send_signal(number)
+        try:
+            process.wait(timeout=patience_s)
+            break
+        except subprocess.TimeoutExpired:
+            continue
+    else:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     print("  stopped the server")

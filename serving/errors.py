@@ -19,7 +19,6 @@ class FutureEventError(ValueError):
 STATUS: dict[type[Exception], tuple[int, str]] = {
     UnknownItemError: (404, "unknown_item"),
     FutureEventError: (422, "event_in_the_future"),
-    ValueError: (400, "bad_request"),
 }
 
 
@@ -29,6 +28,7 @@ def add_error_handlers(api: FastAPI) -> None:
         api.add_exception_handler(kind, _handler(status, code))
     api.add_exception_handler(RequestValidationError, _invalid_request)
     api.add_exception_handler(HTTPException, _http_error)
+    api.add_exception_handler(Exception, _our_fault)
 
 
 def _body(status: int, code: str, detail: str) -> JSONResponse:
@@ -56,3 +56,8 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     codes = {404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "http_error")
     return _body(error.status_code, code, str(error.detail))
+
+
+async def _our_fault(_request: Request, error: Exception) -> JSONResponse:
+    """What was not foreseen. The log has the trace; the answer gives nothing away."""
+    return _body(500, "internal_error", f"{type(error).__name__}; the server's log says more")

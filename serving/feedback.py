@@ -103,7 +103,8 @@ Row = dict[str, Any]
 
 def updated_activity(row: Row, event: Event) -> Row:
     """`user_activity` or `item_popularity` after one more event."""
-    valued_at_us = int(row.get("counted_at_us") or event.at_us)
+    counted_at_us = row.get("counted_at_us")
+    valued_at_us = event.at_us if counted_at_us is None else int(counted_at_us)
     new = dict(row)
     for name, half_life in HALF_LIVES_DAYS.items():
         value = float(row.get(name) or 0.0)
@@ -170,7 +171,9 @@ class FeaturePusher:
         return {name: row[name][0] for name in self._fields[view] if row[name][0] is not None}
 
     def _write(self, view: str, key: str, value: str, row: Row) -> None:
-        at = instant(int(row.get("counted_at_us") or row["recent_at_us"][0]))
+        at = instant(
+            int(row["counted_at_us"] if "counted_at_us" in row else row["recent_at_us"][0])
+        )
         frame = pd.DataFrame([{key: value, **{n: row.get(n) for n in self._fields[view]}}])
         for name, dtype in self._fields[view].items():
             if not dtype.startswith("Array"):
