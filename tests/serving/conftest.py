@@ -1,0 +1,97 @@
+"""The application over the tiny world: to read from, and over a copy of its store to write to."""
+
+import inspect
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+from feast import FeatureStore
+
+from feature_repo.pipelines.tables import table_path
+from serving.app import Ranker, api
+from serving.config import ServingConfig
+from serving.ranker import SlateRanker
+from serving.users import User
+from tests.conftest import copy_definitions
+from tests.serving.askers import REGULARS, ask_user
+from tests.serving.stopped import StoppedClock
+from training.bundle import Bundle, load_bundle
+
+# Ray Serve wraps the class; without Ray, the class itself is used and handed to FastAPI, in the
+# place of the one that Serve would look up in its replica.
+PLAIN_RANKER = Ranker.func_or_class.__mro__[1]
+THE_INSTANCE = inspect.signature(PLAIN_RANKER.recommend).parameters["self"].default.dependency
+
+
+@pytest.fixture(scope="session")
+def loaded(bundle: Path) -> Bundle:
+    return load_bundle(bundle)
+
+
+@pytest.fixture(scope="session")
+def store(repo: Path) -> FeatureStore:
+    """The shared store: for reading only."""
+    return FeatureStore(str(repo))
+
+
+@pytest.fixture(scope="session")
+def ranker(loaded: Bundle, store: FeatureStore) -> SlateRanker:
+    """At the end of the data; for reading only."""
+    return SlateRanker(loaded, store, StoppedClock(loaded.as_of))
+
+
+@pytest.fixture(scope="session")
+def regulars(ranker: SlateRanker) -> list[User]:
+    """Users that the store knows."""
+    return [ask_user(ranker, user_id) for user_id in REGULARS]
+
+
+@pytest.fixture(scope="session")
+def stranger(ranker: SlateRanker) -> User:
+    return ask_user(ranker, "nobody")
+
+
+@pytest.fixture(scope="session")
+def events_of(world: Path) -> dict[str, list[str]]:
+    """By user, the items of the raw events in order of time."""
+    rows = pq.read_table(table_path(world, "interactions")).sort_by("timestamp").to_pylist()
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row["user_id"], []).append(row["item_id"])
+    return found
+
+
+@pytest.fixture
+def own_repo(repo: Path, tmp_path: Path) -> Path:
+    """The applied repo with an online store that a test may write to."""
+    copy_definitions(tmp_path / "feature_repo")
+    data = tmp_path / "data" / "current"
+    data.mkdir(parents=True)
+    for name in ("registry.db", "online.db"):
+        shutil.copy(repo.parent / "data" / "current" / name, data / name)
+    return tmp_path / "feature_repo"
+
+
+@pytest.fixture
+def start(bundle: Path, own_repo: Path, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
+    """Starts the application without Ray: `start(explainer, **configuration)` -> HTTP client."""
+
+    def started(explainer: Any = None, **changes: Any) -> TestClient:
+        given = {"bundle": bundle, "repo": own_repo, "clock": "data"}
+        given["feedback_log"] = tmp_path / "feedback.jsonl"
+        config = ServingConfig.model_validate({**given, **changes})
+        application = PLAIN_RANKER(config, explainer)
+        api.dependency_overrides[THE_INSTANCE] = lambda: application
+        return TestClient(api, raise_server_exceptions=False)
+
+    yield started
+    api.dependency_overrides.clear()
+
+
+@pytest.fixture
+def client(start: Callable[..., TestClient]) -> TestClient:
+    return start()

@@ -1,0 +1,209 @@
+"""Every channel keeps the contract, and each brings what its name says."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from feast import FeatureStore
+
+from serving.channels import (
+    NEW_DAYS,
+    CategoryChannel,
+    Channel,
+    ContentChannel,
+    FriendsChannel,
+    ItemToItemChannel,
+    NewItemsChannel,
+    TrendingChannel,
+    TwoTowerChannel,
+    best,
+    gather,
+    make_channels,
+)
+from serving.ranker import SlateRanker
+from serving.snapshot import Mask, Positions
+from serving.users import User
+from tests.serving.askers import REGULARS, ask, ask_user
+from tests.serving.channel_contract import EVERYTHING, ChannelContract
+from tests.serving.stopped import StoppedClock
+from training.bundle import Bundle
+from training.config import ModelConfig
+from training.model import FusionModel
+
+DAY_US = 86_400_000_000
+
+
+class TestItemToItem(ChannelContract):
+    def make(self, ranker: SlateRanker) -> Channel:
+        return ItemToItemChannel()
+
+
+class TestFriends(ChannelContract):
+    def make(self, ranker: SlateRanker) -> Channel:
+        return FriendsChannel()
+
+
+class TestContent(ChannelContract):
+    def make(self, ranker: SlateRanker) -> Channel:
+        return ContentChannel()
+
+
+class TestNewItems(ChannelContract):
+    def make(self, ranker: SlateRanker) -> Channel:
+        return NewItemsChannel()
+
+
+class TestTrending(ChannelContract):
+    speaks_to_strangers = True
+
+    def make(self, ranker: SlateRanker) -> Channel:
+        return TrendingChannel()
+
+
+class TestCategory(ChannelContract):
+    categories = ("music", "art", "food")
+
+    def make(self, ranker: SlateRanker) -> Channel:
+        return CategoryChannel()
+
+
+class TestTwoTower(ChannelContract):
+    def make(self, ranker: SlateRanker) -> Channel:
+        return TwoTowerChannel(ranker.snapshot, ranker.clock.now_us())
+
+    @pytest.fixture
+    def ranker(self, loaded: Bundle, store: FeatureStore) -> SlateRanker:
+        """The same world with a model that has two towers; untrained, for order is order."""
+        return SlateRanker(siamese(loaded), store, StoppedClock(loaded.as_of))
+
+    @pytest.fixture
+    def regulars(self, ranker: SlateRanker) -> list[User]:
+        return [ask_user(ranker, user_id) for user_id in REGULARS]
+
+    @pytest.fixture
+    def stranger(self, ranker: SlateRanker) -> User:
+        return ask_user(ranker, "nobody")
+
+    def test_its_order_is_the_order_of_the_models_scores(
+        self, channel: Channel, ranker: SlateRanker, regulars: list[User]
+    ) -> None:
+        at_us, snapshot = ranker.clock.now_us(), ranker.snapshot
+        items = snapshot.tokens(np.arange(len(snapshot)), at_us)
+        with torch.inference_mode():
+            scores = snapshot.bundle.model.score(regulars[0].tokens, items)[0].numpy()
+        found = channel.candidates(ask(ranker, regulars[0]), EVERYTHING)
+        assert len(found) == len(snapshot)
+        assert (np.diff(scores[found]) < 1e-5).all()
+
+    def test_a_siamese_bundle_has_the_channel(self, ranker: SlateRanker) -> None:
+        names = [c.name for c in make_channels(ranker.snapshot, ranker.clock.now_us())]
+        assert names[0] == "two_tower"
+
+
+def siamese(bundle: Bundle) -> Bundle:
+    torch.manual_seed(0)
+    config = ModelConfig(fusion="siamese", width=16)
+    model = FusionModel(bundle.schema, bundle.encoder.vocabulary_sizes, config).eval()
+    return dataclasses.replace(bundle, model=model)
+
+
+def test_a_bundle_without_towers_has_no_channel_of_them(ranker: SlateRanker) -> None:
+    names = [channel.name for channel in make_channels(ranker.snapshot, ranker.clock.now_us())]
+    assert names == ["item_to_item", "friends", "content", "new", "category", "trending"]
+
+
+def test_the_best_are_the_highest_positive_ones_and_ties_go_to_the_first() -> None:
+    scores = np.array([0.5, 2.0, 0.0, 2.0, -1.0, 3.0])
+    assert best(scores, np.ones(6, dtype=bool), 10).tolist() == [5, 1, 3, 0]
+    assert best(scores, np.ones(6, dtype=bool), 2).tolist() == [5, 1]
+
+
+def test_item_to_item_adds_up_the_similarities_to_the_history(
+    ranker: SlateRanker, stranger: User
+) -> None:
+    ids = ranker.snapshot.item_ids
+    user = dataclasses.replace(stranger, history=(ids[3], "gone from the catalogue", ids[8]))
+    neighbours = ranker.snapshot.bundle.neighbours
+    expected = np.zeros(len(ids))
+    for seed in (3, 8):
+        for item, score in zip(neighbours.ids[seed], neighbours.scores[seed], strict=True):
+            if item >= 0:
+                expected[item] += score
+    found = ItemToItemChannel().candidates(ask(ranker, user), EVERYTHING)
+    assert set(found) == set(np.flatnonzero(expected))
+    assert (np.diff(expected[found]) <= 1e-6).all()
+
+
+def test_friends_bring_first_what_most_of_them_took_up(ranker: SlateRanker, stranger: User) -> None:
+    ids = ranker.snapshot.item_ids
+    counts = {ids[9]: 1, ids[2]: 3, "gone": 9, ids[5]: 1, ids[7]: 3}
+    user = dataclasses.replace(stranger, others={"social": counts})
+    found = FriendsChannel().candidates(ask(ranker, user), EVERYTHING)
+    assert found.tolist() == [2, 7, 9, 5]  # equal counts: the newer first
+
+
+def test_content_brings_first_what_reads_most_alike(ranker: SlateRanker, stranger: User) -> None:
+    vectors, ids = ranker.snapshot.vectors, ranker.snapshot.item_ids
+    assert vectors is not None
+    user = dataclasses.replace(stranger, history=(ids[4],))
+    found = ContentChannel().candidates(ask(ranker, user), 5)
+    assert found[0] == 4  # nothing is more like it than itself; filters take it out
+    likeness = vectors @ vectors[4]
+    assert likeness[found].tolist() == sorted(likeness, reverse=True)[:5]
+
+
+def test_new_items_are_young_or_untouched(ranker: SlateRanker, regulars: list[User]) -> None:
+    snapshot, at_us = ranker.snapshot, ranker.clock.now_us()
+    found = NewItemsChannel().candidates(ask(ranker, regulars[0]), EVERYTHING)
+    young = snapshot.available_at_us[found] > at_us - NEW_DAYS * DAY_US
+    untouched = snapshot.popularity.valued_at_us[found] < 0
+    assert (young | untouched).all()
+    never_taken_up = snapshot.position["i0000014"]  # the only one in this world
+    assert untouched.sum() == 1
+    assert never_taken_up in found
+
+
+def test_a_category_brings_its_own_items_only(ranker: SlateRanker, stranger: User) -> None:
+    question = ask(ranker, stranger, categories=("music",))
+    found = CategoryChannel().candidates(question, EVERYTHING)
+    assert set(found) == {
+        i for i, names in enumerate(ranker.snapshot.categories) if "music" in names
+    }
+
+
+def test_session_items_are_enough_for_personal_channels(ranker: SlateRanker) -> None:
+    newcomer = ask_user(ranker, "nobody", "i0000003")
+    assert not newcomer.known
+    assert len(ContentChannel().candidates(ask(ranker, newcomer), 5)) == 5
+
+
+class ListedChannel:
+    """Proposes a list, whatever is asked."""
+
+    def __init__(self, name: str, *positions: int) -> None:
+        self.name, self._positions = name, np.array(positions)
+
+    def candidates(self, question: object, limit: int) -> Positions:
+        return self._positions[:limit]
+
+
+def test_a_candidate_is_kept_once_under_the_channel_that_ranked_it_highest(
+    ranker: SlateRanker, stranger: User
+) -> None:
+    channels = [ListedChannel("a", 1, 2, 3), ListedChannel("b", 2, 4), ListedChannel("c", 5, 4)]
+    positions, names = gather(channels, ask(ranker, stranger), 3)
+    assert dict(zip(positions.tolist(), names, strict=True)) == {
+        1: "a",
+        2: "b",
+        3: "a",
+        4: "b",  # second in both: the earlier channel
+        5: "c",
+    }
+
+
+def test_no_channel_no_candidate(ranker: SlateRanker, stranger: User) -> None:
+    nothing: Mask = np.zeros(len(ranker.snapshot), dtype=bool)
+    positions, names = gather([TrendingChannel()], ask(ranker, stranger, nothing), 3)
+    assert len(positions) == 0
+    assert names == []
