@@ -20,6 +20,7 @@ from serving.users import User
 
 NUM_SEEDS = 20  # history items that item-to-item and content look around from
 NEW_DAYS = 30
+LEAST = np.finfo(np.float64).tiny  # ranks an item that nobody took up after all that somebody did
 DAY_US = 86_400_000_000
 
 
@@ -88,13 +89,14 @@ class FriendsChannel:
 
 
 class TrendingChannel:
-    """What most people take up lately; the answer for somebody about whom nothing is known."""
+    """What most people take up lately, then what nobody has yet: it never runs out of items, so
+    somebody about whom nothing is known gets a slate whatever the filters leave."""
 
     name = "trending"
 
     def candidates(self, question: Question, limit: int) -> Positions:
         popularity = question.snapshot.popularity.at(question.at_us)
-        return best(popularity, question.allowed, limit)
+        return best(np.maximum(popularity, LEAST), question.allowed, limit)
 
 
 class ContentChannel:
@@ -133,7 +135,7 @@ class CategoryChannel:
             return np.empty(0, np.int64)
         wanted = question.snapshot.in_categories(question.context.categories)
         popularity = question.snapshot.popularity.at(question.at_us)
-        return best(popularity + 1e-9, question.allowed & wanted, limit)
+        return best(np.maximum(popularity, LEAST), question.allowed & wanted, limit)
 
 
 class TwoTowerChannel:

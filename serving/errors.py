@@ -53,7 +53,7 @@ async def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
 
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    codes = {404: "not_found", 405: "method_not_allowed"}
+    codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
     code = codes.get(error.status_code, "http_error")
     return _body(error.status_code, code, str(error.detail))
 

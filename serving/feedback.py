@@ -171,9 +171,8 @@ class FeaturePusher:
         return {name: row[name][0] for name in self._fields[view] if row[name][0] is not None}
 
     def _write(self, view: str, key: str, value: str, row: Row) -> None:
-        at = instant(
-            int(row["counted_at_us"] if "counted_at_us" in row else row["recent_at_us"][0])
-        )
+        newest_us = row["recent_at_us"][0] if "recent_at_us" in row else row["counted_at_us"]
+        at = instant(int(newest_us))
         frame = pd.DataFrame([{key: value, **{n: row.get(n) for n in self._fields[view]}}])
         for name, dtype in self._fields[view].items():
             if not dtype.startswith("Array"):
