@@ -64,7 +64,8 @@ def repo(world: Path) -> Iterator[Path]:
 def bundle(world: Path, repo: Path) -> Iterator[Path]:
     """The folder of a bundle whose model was trained for two short epochs."""
     from training.config import TrainingConfig
-    from training.train import Job, train
+    from training.command import Job
+    from training.train import train
 
     run = {"epochs": 2, "workers": 0, "negatives": 4, "negative_pool": 2, "batch_size": 256}
     config = TrainingConfig.model_validate({"model": {"width": 16}, "run": run})

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 from feast import FeatureStore
 
@@ -21,10 +23,26 @@ from tests.serving.askers import REGULARS, ask_user
 from tests.serving.stopped import StoppedClock
 from training.bundle import Bundle, load_bundle
 
-# Ray Serve wraps the class; without Ray, the class itself is used and handed to FastAPI, in the
-# place of the one that Serve would look up in its replica.
-PLAIN_RANKER = Ranker.func_or_class.__mro__[1]
-THE_INSTANCE = inspect.signature(PLAIN_RANKER.recommend).parameters["self"].default.dependency
+# The class as written; Ray Serve wraps it, and its decorator hides that from type checkers.
+PLAIN_RANKER: Any = Ranker.func_or_class.__mro__[1]  # type: ignore[attr-defined]
+
+
+def routes(router: APIRouter | FastAPI) -> Iterator[APIRoute]:
+    """All routes, those of included routers too."""
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            yield route
+        elif hasattr(route, "original_router"):
+            yield from routes(route.original_router)
+
+
+def the_instance() -> Callable[..., object]:
+    """What FastAPI calls to learn whose methods the routes are: Serve looks into its replica."""
+    route = next(routes(api))
+    dependency: Callable[..., object] = (
+        inspect.signature(route.endpoint).parameters["self"].default.dependency
+    )
+    return dependency
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +103,7 @@ def start(bundle: Path, own_repo: Path, tmp_path: Path) -> Iterator[Callable[...
         given["feedback_log"] = tmp_path / "feedback.jsonl"
         config = ServingConfig.model_validate({**given, **changes})
         application = PLAIN_RANKER(config, explainer)
-        api.dependency_overrides[THE_INSTANCE] = lambda: application
+        api.dependency_overrides[the_instance()] = lambda: application
         return TestClient(api, raise_server_exceptions=False)
 
     yield started

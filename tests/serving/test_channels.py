@@ -60,6 +60,11 @@ class TestTrending(ChannelContract):
     def make(self, ranker: SlateRanker) -> Channel:
         return TrendingChannel()
 
+    def test_it_never_runs_out(self, channel: Channel, ranker: SlateRanker, stranger: User) -> None:
+        found = channel.candidates(ask(ranker, stranger), EVERYTHING).tolist()
+        assert sorted(found) == list(range(len(ranker.snapshot)))
+        assert found[-1] == ranker.snapshot.position["i0000014"]  # nobody took it up
+
 
 class TestCategory(ChannelContract):
     categories = ("music", "art", "food")

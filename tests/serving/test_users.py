@@ -73,7 +73,7 @@ def test_the_history_is_the_users_last_take_ups(world: Path, regulars: list[User
             for row in log.to_pylist()
             if row["user_id"] == user.user_id and row["is_positive"]
         ]
-        newest = {}
+        newest: dict[str, str] = {}
         for item, action in taken:
             newest.setdefault(item, action)
         assert user.history == tuple(newest)[:50]
