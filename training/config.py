@@ -34,6 +34,10 @@ class ModelConfig(BaseModel):
     """Chance that a training example loses one source, on both sides, so that serving may too."""
     id_dropout: Share = 0.1
     """Chance that a training candidate loses its id, so that items never seen in training work."""
+    sequence_dropout: Share = 0.3
+    """Chance that training does not see an entry of a sequence (a history item, a keyword). Each
+    label is then met with another history each time, as in a denoising autoencoder (Liang et al.
+    2018, section 2.3); without it the model learns by heart who had which history."""
     history: int = Field(default=50, ge=1, le=1000)
     """Longest part of a sequence that is read (newest first); the rest is ignored."""
 

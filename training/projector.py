@@ -87,6 +87,7 @@ class ViewProjector(nn.Module):
     ) -> None:
         super().__init__()
         self.view, self.history, self.compared = view, config.history, compared
+        self.sequence_dropout = config.sequence_dropout
         counters, sequences = view.of_kind("counter"), view.of_kind("sequence")
         num_looked_up = len(view.of_kind("categorical")) + len(sequences)
         fixed = 2 * len(view.of_kind("numeric")) + num_looked_up * config.width
@@ -131,7 +132,7 @@ class ViewProjector(nn.Module):
             parts.append(vector)
             self.keep(field, keys, key_R1, weights, (key_R1 > 0).to(vector.dtype), vectors, vector)
         for field in self.view.of_kind("sequence"):
-            key_RL = columns[f"sequence:{field.name}"][:, : self.history]
+            key_RL = self.thinned(columns[f"sequence:{field.name}"][:, : self.history])
             weight_RL = torch.exp(self.positions[field.name][: key_RL.shape[1]]) * (key_RL > 0)
             embedded_RLD = tables(vocabulary_of(self.view, field), key_RL)
             bag = torch.einsum("rl,rld->rd", weight_RL, embedded_RLD)
@@ -147,6 +148,12 @@ class ViewProjector(nn.Module):
         joined = torch.cat(parts, 1) if parts else self.fixed.weight.new_zeros(num_rows, 0)
         present = torch.ones(num_rows, dtype=torch.bool, device=joined.device)
         return Projected(self.fixed(joined), present, keys, weights, vectors)
+
+    def thinned(self, key_RL: Tensor) -> Tensor:
+        """While training, the sequence with some entries left out at random."""
+        if not self.training or not self.sequence_dropout:
+            return key_RL
+        return key_RL * (torch.rand(key_RL.shape, device=key_RL.device) >= self.sequence_dropout)
 
     def keep(
         self,

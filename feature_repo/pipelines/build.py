@@ -111,7 +111,8 @@ def _describe_dataset(
     sink: RawSink,
     info: RawInfo,
 ) -> DatasetInfo:
-    span = find_span(db, folder, args.train_fraction, args.validation_fraction)
+    fraction = info.train_fraction if args.train_fraction is None else args.train_fraction
+    span = find_span(db, folder, fraction, args.validation_fraction)
     dataset = DatasetInfo(
         name=name,
         source=info.source_text,
@@ -181,7 +182,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _add_table_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--train-fraction", type=float, default=0.8, help="share of take-ups to train on (0.8)"
+        "--train-fraction",
+        type=float,
+        help="share of take-ups to train on (0.7; 0.8 for amazon-beauty)",
     )
     group.add_argument(
         "--validation-fraction", type=float, default=0.1, help="share to validate on (0.1)"

@@ -38,6 +38,9 @@ class RawInfo(BaseModel):
     """Earlier instants are impossible."""
     value_bounds: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """Lowest and highest allowed `value` of an action, both included."""
+    train_fraction: float = 0.7
+    """Share of take-ups to train on unless the build says otherwise. A fifth is left to test on:
+    intervals over users are as wide as the test period has few of them."""
 
 
 class RawSink:

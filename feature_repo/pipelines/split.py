@@ -26,7 +26,7 @@ class Span(NamedTuple):
 def find_span(
     db: duckdb.DuckDBPyConnection,
     data_dir: Path,
-    train_fraction: float = 0.8,
+    train_fraction: float = 0.7,
     validation_fraction: float = 0.1,
 ) -> Span:
     """Cuts at the instants of the take-ups at these fractions of all timed take-ups.

@@ -69,5 +69,5 @@ def test_the_published_files(real_data: Path, tmp_path: Path) -> None:
     quarantine = pq.read_table(out / "quarantine" / "interactions.parquet")
     assert quarantine.num_rows == 0
     info = DatasetInfo.read(out)
-    assert info.train_end_at.date().isoformat() == "2012-07-31"
-    assert info.validation_end_at.date().isoformat() == "2015-07-16"
+    assert info.train_end_at.date().isoformat() == "2009-10-15"
+    assert info.validation_end_at.date().isoformat() == "2012-07-31"
