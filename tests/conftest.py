@@ -63,8 +63,8 @@ def repo(world: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def bundle(world: Path, repo: Path) -> Iterator[Path]:
     """The folder of a bundle whose model was trained for two short epochs."""
-    from training.config import TrainingConfig
     from training.command import Job
+    from training.config import TrainingConfig
     from training.train import train
 
     run = {"epochs": 2, "workers": 0, "negatives": 4, "negative_pool": 2, "batch_size": 256}
