@@ -51,9 +51,9 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(default=8, ge=1)
+    epochs: int = Field(default=6, ge=1)
     """Upper bound; early stopping usually ends before."""
-    patience: int = Field(default=3, ge=1)
+    patience: int = Field(default=2, ge=1)
     """Stop after so many epochs without a better validation NDCG; the best epoch is kept."""
     batch_size: int = Field(default=256, ge=1)
     """Positives a step over all workers together, so that N workers take the steps of one."""
@@ -61,7 +61,7 @@ class RunConfig(BaseModel):
     """Peak; a tenth of the steps leads up to it, a cosine down to a hundredth of it."""
     weight_decay: float = Field(default=0.1, ge=0)
     """AdamW's decoupled decay; biases, norms and scalars are spared."""
-    negatives: int = Field(default=32, ge=1)
+    negatives: int = Field(default=12, ge=1)
     """Negatives a positive meets in one step."""
     negative_pool: int = Field(default=4, ge=1)
     """How many times `negatives` are drawn per positive; each step takes a share of its own."""
