@@ -28,13 +28,13 @@ class ModelConfig(BaseModel):
     """D: width of a source's token, of embeddings and of the fused vectors."""
     heads: int = Field(default=4, ge=1)
     """Attention heads; must divide `width`. Only `attention` uses them."""
-    dropout: Share = 0.2
+    dropout: Share = 0.3
     """Dropout inside the source tokenizers and on the pair's hidden layer."""
     source_dropout: Share = 0.1
     """Chance that a training example loses one source, on both sides, so that serving may too."""
-    id_dropout: Share = 0.1
+    id_dropout: Share = 0.3
     """Chance that a training candidate loses its id, so that items never seen in training work."""
-    sequence_dropout: Share = 0.3
+    sequence_dropout: Share = 0.5
     """Chance that training does not see an entry of a sequence (a history item, a keyword). Each
     label is then met with another history each time, as in a denoising autoencoder (Liang et al.
     2018, section 2.3); without it the model learns by heart who had which history."""
