@@ -37,6 +37,8 @@ STRANGER = "somebody-new"
 
 def main() -> None:
     options = parse_arguments()
+    # Threads that wait give their core to others: the commands share a small machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     started = time.monotonic()
     data, run = Path("data") / options.dataset, Path("runs") / options.dataset
     import_data(options, data)
