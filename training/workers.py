@@ -31,6 +31,8 @@ LOCAL = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of its own future at every start
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # else every line of progress comes twice
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
+    "PYTHONWARNINGS": "ignore::DeprecationWarning",  # Ray's own, of no use to whoever trains
+    "RAY_COLOR_PREFIX": "0",  # escape codes make a mess of logs
     "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin made a step 25 times slower on busy cores
 }
 
