@@ -124,11 +124,16 @@ def _wrong_relations(masked: str) -> list[str]:
         words = [word.casefold() for word in WORD.findall(clause)]
         about_others = bool(set(words) & (FRIEND_WORDS | POPULAR_WORDS))
         past = "you" in words and not _is_wish(words) and bool(set(words) & TAKE_UP_WORDS)
-        if past and not about_others and ITEM in clause:
+        if past and not about_others and (ITEM in clause or _points_at_the_item(words)):
             problems.append("says that the user already took up the suggested item")
         if about_others and HISTORY in clause:
             problems.append("says of a past item what holds for the suggested one")
     return [*problems, *_stray_history(WORD.findall(masked))]
+
+
+def _points_at_the_item(words: list[str]) -> bool:
+    """ "You took it up": the pronoun can only mean the suggested item."""
+    return bool(set(words[words.index("you") + 1 :]) & {"it", "this", "them", "these"})
 
 
 def _stray_history(words: list[str]) -> list[str]:

@@ -13,6 +13,8 @@ from tests.explanations.records import MOVIE, MUSIC, POPULAR
         "You liked The Godfather and Casino, so you might enjoy Heat.",
         "We suggest Heat (1995) because 3 of your friends took it up.",
         "We suggest Heat because three of your friends liked it.",
+        "We suggest Heat because it shares Crime with what you liked.",
+        "You liked Casino, so you will love it: Heat.",
         "Heat is among the 50 most popular lately.",
     ],
 )
@@ -33,6 +35,7 @@ def test_true_sentences_pass(text: str) -> None:
         ("We suggest Heat because Al Pacino is in it.", "'al'"),
         ("We suggest Heat because of its diverse range.", "'diverse'"),
         ("You liked Heat, and it shares Crime with your taste.", "already took up"),
+        ("We suggest Heat because you liked Casino, and you took it up.", "already took up"),
         ("We suggest Heat because 3 of your friends liked Casino.", "holds for the suggested one"),
         ("We suggest Heat because Casino shares Crime with your taste.", "without saying what"),
         ("You liked Casino and The Godfather.", "is not named"),
