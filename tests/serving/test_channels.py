@@ -161,12 +161,12 @@ def test_content_brings_first_what_reads_most_alike(ranker: SlateRanker, strange
 def test_new_items_are_young_or_untouched(ranker: SlateRanker, regulars: list[User]) -> None:
     snapshot, at_us = ranker.snapshot, ranker.clock.now_us()
     found = NewItemsChannel().candidates(ask(ranker, regulars[0]), EVERYTHING)
-    young = snapshot.available_at_us[found] > at_us - NEW_DAYS * DAY_US
-    untouched = snapshot.popularity.valued_at_us[found] < 0
-    assert (young | untouched).all()
-    never_taken_up = snapshot.position["i0000014"]  # the only one in this world
-    assert untouched.sum() == 1
-    assert never_taken_up in found
+    young = snapshot.available_at_us > at_us - NEW_DAYS * DAY_US
+    assert set(found) <= set(np.flatnonzero(young))
+    assert snapshot.position["i0000014"] in found  # young, and the only one never taken up
+    aged = dataclasses.replace(snapshot, available_at_us=snapshot.available_at_us - 365 * DAY_US)
+    question = dataclasses.replace(ask(ranker, regulars[0]), snapshot=aged)
+    assert NewItemsChannel().candidates(question, EVERYTHING).tolist() == [14]
 
 
 def test_a_category_brings_its_own_items_only(ranker: SlateRanker, stranger: User) -> None:
