@@ -98,6 +98,7 @@ class Ranker:
         log = config.feedback_log or config.bundle.parent / "feedback.jsonl"
         self._feedback = FeedbackLog(log)
         self._pusher = FeaturePusher(store)
+        self._unpushed: set[str] = set()
 
     @api.post("/v1/recommend")
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
@@ -138,13 +139,15 @@ class Ranker:
     async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
         """Take in one event: durable first, then pushed to Feast; the next answer knows it."""
         event = self._event(request)
-        if event.event_id in self._feedback:
+        if event.event_id not in self._feedback:
+            self._feedback.append(event)
+            self._unpushed.add(event.event_id)
+        elif event.event_id not in self._unpushed:
             return FeedbackResponse(event_id=event.event_id, accepted=False, updated_views=[])
-        self._feedback.append(event)
-        updated = self._pusher.push(event)
-        if event.is_positive:
-            position = self._ranker.snapshot.position[event.item_id]
-            self._ranker.snapshot.popularity.add(position, event.at_us)
+        updated = self._pusher.push(event)  # if Feast fails here, sending the event again retries
+        self._unpushed.discard(event.event_id)
+        position = self._ranker.snapshot.position[event.item_id]
+        self._ranker.snapshot.popularity.add(position, event.at_us)
         return FeedbackResponse(event_id=event.event_id, accepted=True, updated_views=updated)
 
     @api.get("/v1/items/{item_id}")

@@ -37,7 +37,7 @@ class Evidence(BaseModel):
     """Titles of the user's own take-ups that are closest to the item, closest first."""
     shared: tuple[str, ...] = ()
     """Tags, keywords or categories that the item and the user's history have in common."""
-    num_friends: int = Field(0, ge=0)
+    num_friends: int = Field(default=0, ge=0)
     """Friends who took the item up lately; 0 also when fewer than the privacy floor."""
     popular_within: int | None = None
     """10, 50 or 100: the item is among that many most popular lately."""
