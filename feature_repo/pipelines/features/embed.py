@@ -18,7 +18,7 @@ from feature_repo.pipelines.features.embedding_cache import EmbeddingCache, Floa
 from feature_repo.pipelines.features.encoder import HuggingFaceEncoder, TextEncoder
 from feature_repo.pipelines.features.options import FeatureOptions
 
-CHUNK_TEXTS = 8_192
+CHUNK_TEXTS = 1_024  # a cache file and a step of the progress bar; some seconds on two cores
 """Texts between two writes to the cache: what a stopped build loses at most."""
 
 
