@@ -1,17 +1,14 @@
 """Evaluation: rank every candidate for every query, measure, and compare with honest baselines.
 
 In: scorers and queries. Out: an EvaluationResult with means over users, their confidence intervals,
-paired differences and slices. `python -m training.evaluate --baselines-only` runs the baselines of
-a data set by themselves; a model is evaluated by `python -m training.train`.
+paired differences and slices. `python -m training.train` evaluates a model, `python -m
+training.compare` the baselines by themselves.
 
 Shapes: Q queries, K places of a ranked list, I items, D width of an item vector.
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from feature_repo.pipelines.tables import DatasetInfo
 from training.baselines import Scorer
 from training.bootstrap import Interval, intervals
-from training.events import read_events
 from training.metrics import KS, coverage, diversity, novelty, ranking_metrics
-from training.queries import Queries, QueryOptions, Split, build_queries
+from training.queries import Queries
 from training.ranking import hits, top_items
-from training.slices import Slices, build_slices, category_vectors, read_friends, training_counts
-from training.tuning import tuned_baselines
+from training.slices import Slices, build_slices, training_counts
 
 Ints = NDArray[np.int64]
 Values = dict[str, NDArray[np.float64]]
@@ -250,75 +245,3 @@ def split_facts(queries: Queries, dataset: DatasetInfo | None) -> dict[str, str 
 
 def instant(at_us: int) -> str:
     return f"{np.datetime_as_string(np.datetime64(at_us, 'us'), unit='s')}Z"
-
-
-def evaluate_baselines(
-    data_dir: Path,
-    split: Split = "test",
-    queries: QueryOptions | None = None,
-    options: EvaluationOptions | None = None,
-    without: Sequence[str] = (),
-) -> EvaluationResult:
-    """Tune and measure the baselines on a built data set."""
-    events = read_events(data_dir)
-    asked = build_queries(events, split, queries)
-    scorers, tried = tuned_baselines(events, without, seed=(queries or QueryOptions()).seed)
-    return evaluate(
-        scorers,
-        asked,
-        slices=build_slices(asked, read_friends(data_dir, events)),
-        item_vectors_ID=category_vectors(data_dir, events),
-        options=options,
-        dataset=DatasetInfo.read(data_dir),
-        settings=tried,
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: measure the baselines of a data set; print the table, write the report."""
-    flags = parser().parse_args(arguments)
-    if not flags.baselines_only:
-        print(
-            "error: give --baselines-only; a model is evaluated by `python -m training.train`",
-            file=sys.stderr,
-        )
-        return 2
-    # Here, because the report reads evaluation's results: a cycle if imported above.
-    from training.report import metric_table, write_report
-
-    try:
-        result = evaluate_baselines(
-            flags.data,
-            flags.split,
-            QueryOptions(
-                max_users=flags.max_users,
-                max_queries_per_user=flags.max_queries_per_user,
-                seed=flags.seed,
-            ),
-            EvaluationOptions(resamples=flags.resamples, seed=flags.seed, progress=True),
-            flags.without,
-        )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(metric_table(result))
-    print(f"report: {write_report(flags.out, result)}")
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(prog="python -m training.evaluate", description=main.__doc__)
-    flags.add_argument("--data", type=Path, required=True, help="a built data set, data/current")
-    flags.add_argument("--out", type=Path, required=True, help="folder of the run, runs/NAME")
-    flags.add_argument("--baselines-only", action="store_true", help="without a model")
-    flags.add_argument("--split", choices=("validation", "test"), default="test")
-    flags.add_argument("--without", action="append", default=[], choices=("item-knn", "ease"))
-    flags.add_argument("--max-users", type=int, default=2000, help="draw at most so many")
-    flags.add_argument("--max-queries-per-user", type=int, default=10, help="draw at most so many")
-    flags.add_argument("--resamples", type=int, default=1000, help="of the bootstrap")
-    flags.add_argument("--seed", type=int, default=0)
-    return flags
-
-
-if __name__ == "__main__":
-    sys.exit(main())
