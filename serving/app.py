@@ -53,6 +53,8 @@ logger = logging.getLogger("ray.serve")
 SERVE_FLAGS = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # Ray starts its workers at nice 15; a ranker must not wait for whatever else is running.
+    "RAY_worker_niceness": "0",
     # Without it, HAProxy keeps draining for 30 s after the application was asked to stop.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
 }
