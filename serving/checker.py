@@ -39,6 +39,7 @@ FRIEND_WORDS = frozenset({"friend", "friends"})
 POPULAR_WORDS = frozenset({"popular", "popularity", "trending"})
 TAKE_UP_WORDS = frozenset(VERBS.values()) | {"took", "enjoyed", "love", "enjoy"}
 WORD = re.compile(rf"[{ITEM}{HISTORY}{SHARED}]|[^\W_]+(?:['’][^\W_]+)*")
+ADVERBS = frozenset({"also", "both", "have", "lately", "recently"})
 CLAUSE_BREAK = re.compile(r"[,;:.]|\band\b|\bbecause\b|\bwhich\b|\bthat\b|\bso\b|\bbut\b")
 
 
@@ -128,7 +129,23 @@ def _wrong_relations(masked: str) -> list[str]:
             problems.append("says that the user already took up the suggested item")
         if about_others and HISTORY in clause:
             problems.append("says of a past item what holds for the suggested one")
-    return [*problems, *_stray_history(WORD.findall(masked))]
+    words = [word.casefold() for word in WORD.findall(masked)]
+    return [*problems, *_nothing_taken_up(words), *_stray_history(words)]
+
+
+def _nothing_taken_up(words: list[str]) -> list[str]:
+    """ "You liked", with nothing behind it that the user did take up, states nothing true."""
+    for place, word in enumerate(words[:-1]):
+        said = words[place + 1 :]
+        if place and words[place - 1] in {"what", "which", "that"}:
+            continue  # "with what you liked"
+        if word == "you" and said[0] in ADVERBS:
+            said = said[1:]
+        if word == "you" and said and said[0] in TAKE_UP_WORDS:
+            named = next((w for w in said[1:] if w not in ADVERBS and w != "up"), "")
+            if named != HISTORY and named != ITEM:  # the item is another rule's business
+                return ["says that the user took something up without naming it"]
+    return []
 
 
 def _points_at_the_item(words: list[str]) -> bool:

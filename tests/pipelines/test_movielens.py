@@ -1,11 +1,13 @@
 """The MovieLens adapter, on a miniature and on the published files."""
 
+import doctest
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from feature_repo.pipelines.adapters import movielens
 from feature_repo.pipelines.build import main
 from feature_repo.pipelines.tables import DatasetInfo, table_path
 from tests.pipelines.raw_rows import MOVIELENS, write_files
@@ -20,7 +22,7 @@ def test_films_ratings_and_tags(tmp_path: Path) -> None:
     source, out = write_files(tmp_path / "ml", MOVIELENS), tmp_path / "out"
     assert build(source, out) == 0
     items = {row["item_id"]: row for row in pq.read_table(table_path(out, "items")).to_pylist()}
-    assert items["1"]["title"] == "American President, The (1995)"
+    assert items["1"]["title"] == "The American President (1995)"
     assert items["1"]["category"] == "Comedy"
     assert items["1"]["categories"] == ["Comedy", "Drama"]
     assert items["1"]["available_at"] == datetime(1995, 1, 1, tzinfo=UTC)
@@ -71,3 +73,7 @@ def test_the_published_files(real_data: Path, tmp_path: Path) -> None:
     info = DatasetInfo.read(out)
     assert info.train_end_at.date().isoformat() == "2009-10-15"
     assert info.validation_end_at.date().isoformat() == "2012-07-31"
+
+
+def test_titles_stand_upright() -> None:
+    assert doctest.testmod(movielens) == (0, 1)

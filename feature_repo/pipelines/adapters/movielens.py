@@ -51,13 +51,23 @@ def _to_items(chunk: pa.Table) -> pa.Table:
     return pa.table(
         {
             "item_id": chunk["movieId"],
-            "title": chunk["title"],
+            "title": upright(chunk["title"]),
             "categories": pc.split_pattern(genres, "|"),
             "available_at": released,
             "source_file": chunk["source_file"],
             "line": chunk["line"],
         }
     )
+
+
+def upright(titles: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """Titles as people say them: "Departed, The (2006)" is filed, not named, so.
+
+    >>> upright(pa.array(["Departed, The (2006)", "Heat (1995)"])).to_pylist()
+    ['The Departed (2006)', 'Heat (1995)']
+    """
+    articles = "The|A|An|La|Le|Les|Il|El|Der|Die|Das"
+    return pc.replace_substring_regex(titles, rf"^([^(]+), ({articles})( \(|$)", r"\2 \1\3")
 
 
 def _to_ratings(chunk: pa.Table, sink: RawSink) -> pa.Table:
