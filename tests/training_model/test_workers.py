@@ -22,7 +22,7 @@ pytestmark = [
 
 RUN = RunConfig(epochs=2, batch_size=64, negatives=8, workers=1, cpus_per_worker=1, seed=3)
 # Without dropout, which differs between workers, two workers take exactly the steps of one.
-STEADY = {"dropout": 0.0, "source_dropout": 0.0, "id_dropout": 0.0}
+STEADY = {"dropout": 0.0, "source_dropout": 0.0, "id_dropout": 0.0, "sequence_dropout": 0.0}
 
 
 @pytest.fixture(scope="module", autouse=True)
