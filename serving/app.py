@@ -37,7 +37,7 @@ from serving.api import (
 )
 from serving.clock import Clock, instant, microseconds
 from serving.config import ServingConfig
-from serving.errors import FutureEventError, UnknownItemError, add_error_handlers
+from serving.errors import FutureEventError, add_error_handlers
 from serving.evidence import Evidence
 from serving.explainer import explain_by_model, explain_by_template
 from serving.feedback import Event, FeaturePusher, FeedbackLog, is_positive
@@ -203,10 +203,7 @@ class Ranker:
         )
 
     def _event(self, request: FeedbackRequest) -> Event:
-        if request.item_id not in self._ranker.snapshot.position:
-            raise UnknownItemError(
-                f"item {request.item_id!r} is not in the catalogue of this bundle"
-            )
+        self._ranker.snapshot.place(request.item_id)  # an unknown item is refused here
         now_us = self._clock.now_us()
         at_us = microseconds(request.at) if request.at else now_us
         if at_us > now_us + FUTURE_TOLERANCE_US:

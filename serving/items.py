@@ -3,7 +3,6 @@
 import math
 
 from serving.api import Context, ItemResponse, UserResponse
-from serving.errors import UnknownItemError
 from serving.ranker import SlateRanker
 from serving.snapshot import Snapshot
 
@@ -12,11 +11,7 @@ MAX_LIST = 20  # entries shown of a long list; vectors are cut to their first nu
 
 def describe_item(snapshot: Snapshot, item_id: str, at_us: int) -> ItemResponse:
     """An item of the catalogue. Raises UnknownItemError."""
-    if item_id not in snapshot.position:
-        raise UnknownItemError(
-            f"item {item_id!r} is not in the catalogue of this bundle ({len(snapshot)} items)"
-        )
-    position = snapshot.position[item_id]
+    position = snapshot.place(item_id)
     rank = int(snapshot.ranks(at_us)[position])
     features = {}
     for view, rows in snapshot.bundle.item_views.items():

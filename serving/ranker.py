@@ -17,7 +17,6 @@ from feast import FeatureStore
 from serving.api import Context, Filters, RecommendRequest
 from serving.channels import Question, gather, make_channels
 from serving.clock import Clock
-from serving.errors import UnknownItemError
 from serving.evidence import Evidence
 from serving.evidence import gather as gather_evidence
 from serving.filters import allowed_items
@@ -25,6 +24,7 @@ from serving.snapshot import Positions, Snapshot
 from serving.users import User, UserReader
 from training.attribution import shapley
 from training.bundle import Bundle
+from training.tokens import SideTokens
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,23 @@ class SlateRanker:
         question = Question(self.snapshot, user, request.context, at_us, allowed)
         positions, channels = gather(self._channels, question, self._limit)
         positions, channels = self._with_allow_list(positions, channels, allowed, request.filters)
-        scores = self._score(user, positions, at_us)
-        chosen = np.argsort(-scores, kind="stable")[: request.k]
-        return self._slate(user, positions[chosen], [channels[i] for i in chosen], at_us)
+        if not len(positions):
+            return Slate(user, at_us, ())
+        items = self.snapshot.tokens(positions, at_us)
+        chosen = np.argsort(-self._score(user, items), kind="stable")[: request.k]
+        index = torch.from_numpy(chosen)
+        items = items.map(lambda tensor: tensor[index])
+        return self._slate(user, positions[chosen], items, [channels[i] for i in chosen], at_us)
 
     def explain(
         self, user_id: str, item_id: str, context: Context, rejected: Sequence[str] = ()
     ) -> Slate:
         """A slate of the one named item, whatever the filters. Raises UnknownItemError."""
-        if item_id not in self.snapshot.position:
-            raise UnknownItemError(
-                f"item {item_id!r} is not in the catalogue of this bundle "
-                f"({len(self.snapshot)} items)"
-            )
+        positions = np.array([self.snapshot.place(item_id)])
         at_us = self.clock.now_us()
         user = self.users.read(user_id, context, at_us, rejected)
-        position = np.array([self.snapshot.position[item_id]])
-        return self._slate(user, position, ["asked"], at_us)
+        items = self.snapshot.tokens(positions, at_us)
+        return self._slate(user, positions, items, ["asked"], at_us)
 
     @staticmethod
     def _with_allow_list(
@@ -101,21 +101,20 @@ class SlateRanker:
         return np.concatenate([positions, more]), [*channels, *["allow_list"] * len(more)]
 
     @torch.inference_mode()
-    def _score(self, user: User, positions: Positions, at_us: int) -> npt.NDArray[np.float32]:
+    def _score(self, user: User, items: SideTokens) -> npt.NDArray[np.float32]:
         """Scores [C]."""
-        if not len(positions):
-            return np.empty(0, np.float32)
-        items = self.snapshot.tokens(positions, at_us)
         scores: npt.NDArray[np.float32] = self.bundle.model.score(user.tokens, items)[0].numpy()
         return scores
 
     def _slate(
-        self, user: User, positions: Positions, channels: Sequence[str], at_us: int
+        self,
+        user: User,
+        positions: Positions,
+        items: SideTokens,
+        channels: Sequence[str],
+        at_us: int,
     ) -> Slate:
         """Attribution and evidence for the chosen items, in the order given."""
-        if not len(positions):
-            return Slate(user, at_us, ())
-        items = self.snapshot.tokens(positions, at_us)
         contributions_kS, baseline = shapley(self.bundle.model, user.tokens, items)
         contributions = contributions_kS[0].numpy()
         scores = baseline[0].numpy() + contributions.sum(1)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from feature_repo.pipelines.features.decay import add_event, decay
+from serving.errors import UnknownItemError
 from serving.evidence import ItemFacts
 from training.bundle import Bundle
 from training.encode import Columns
@@ -118,6 +119,14 @@ class Snapshot:
             vectors=_unit_vectors(schema, columns, present),
             popularity=_popularity(schema, columns, present, len(item_ids)),
         )
+
+    def place(self, item_id: str) -> int:
+        """Position of an item. Raises UnknownItemError."""
+        if item_id not in self.position:
+            raise UnknownItemError(
+                f"item {item_id!r} is not in the catalogue of this bundle ({len(self)} items)"
+            )
+        return self.position[item_id]
 
     def available(self, at_us: int) -> Mask:
         """Items that existed at the instant."""
