@@ -66,9 +66,24 @@ def _join_view(
     repo_path: str,
     created_cutoff: bool,
 ) -> ViewPointers:
-    what = f"view '{request.name}'"
     # One read for keys and features: a file replaced between two reads would shift the numbers.
+    what = f"view '{request.name}'"
     rows = read_columns(open_source(request.source, repo_path), request.source_columns, what)
+    features = pa.table({name: rows.column(column) for column, name in request.features})
+    return ViewPointers(match_view(connection, frame, request, rows, created_cutoff), features)
+
+
+def match_view(
+    connection: duckdb.DuckDBPyConnection,
+    frame: EntityFrame,
+    request: ViewRequest,
+    rows: pa.Table,
+    created_cutoff: bool,
+) -> npt.NDArray[np.int64]:
+    """Number of the row of `rows` that each label sees [num_labels], -1 for none.
+
+    rows: at least the request's key, time and created columns, under the source's names.
+    """
     label_keys, row_keys = encode_keys(
         [
             KeyColumn(label_column, frame.key(label_column, request.name), rows.column(column))
@@ -79,7 +94,7 @@ def _join_view(
     )
     at = read_instants(frame.table.column(frame.time_column), "the entity frame's time column")
     times = {
-        name: read_instants(rows.column(column), f"{what}, {column}")
+        name: read_instants(rows.column(column), f"view '{request.name}', {column}")
         for name, column in ((TIME, request.time_column), (CREATED, request.created_column))
         if column
     }
@@ -87,5 +102,4 @@ def _join_view(
     labels = pa.table({KEY: label_keys, TIME: at.in_unit(unit)})
     view = pa.table({KEY: row_keys, **{name: it.in_unit(unit) for name, it in times.items()}})
     as_of = AsOf(ttl=in_units(request.ttl, unit), created_cutoff=created_cutoff)
-    features = pa.table({name: rows.column(column) for column, name in request.features})
-    return ViewPointers(match_rows(connection, labels, view, as_of), features)
+    return match_rows(connection, labels, view, as_of)
