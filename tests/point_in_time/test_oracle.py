@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from feature_repo.plugins.as_of import CREATED, KEY, TIME, AsOf, latest_rows, match_rows
 from feature_repo.plugins.join_keys import KeyColumn, encode_keys
-from tests.point_in_time.oracle import Label, Row, oracle
+from feature_repo.plugins.oracle import Label, Row, oracle
 from tests.point_in_time.stores import at, item, open_store, user, view_of
 
 _INSTANTS = st.one_of(st.none(), st.integers(0, 8))
