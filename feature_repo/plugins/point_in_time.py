@@ -26,7 +26,7 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt, StrictStr
 
 from feature_repo.plugins.entity_frame import EntityFrame, read_entity_frame
 from feature_repo.plugins.parquet_writer import append_rows
-from feature_repo.plugins.pointers import Pointers, join_views
+from feature_repo.plugins.pointers import JoinOptions, Pointers, join_views
 from feature_repo.plugins.pull import Span, pull_all, pull_latest
 from feature_repo.plugins.retrieval_job import ArrowJob, PointInTimeJob
 from feature_repo.plugins.snapshot_frame import snapshot_frame
@@ -137,7 +137,7 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feas
             start_date,
             end_date,
         )
-        return ArrowJob(partial(_pull_latest, config, span), str(config.repo_path))
+        return ArrowJob(partial(pull_latest, span, str(config.repo_path)), str(config.repo_path))
 
     @staticmethod
     def offline_write_batch(
@@ -167,13 +167,9 @@ def _read_frame(config: PointInTimeOfflineStoreConfig, entity_df: Any) -> Entity
 def _join(
     config: RepoConfig, requests: Sequence[ViewRequest], created_cutoff: bool, frame: EntityFrame
 ) -> Pointers:
-    with _connect(config.offline_store) as connection:
-        return join_views(connection, frame, requests, str(config.repo_path), created_cutoff)
-
-
-def _pull_latest(config: RepoConfig, span: Span) -> pa.Table:
-    with _connect(config.offline_store) as connection:
-        return pull_latest(span, str(config.repo_path), connection)
+    store = config.offline_store
+    options = JoinOptions(created_cutoff, store.threads, store.spill_dir)
+    return join_views(frame, requests, str(config.repo_path), options)
 
 
 @contextmanager

@@ -7,16 +7,15 @@ returns. Training gathers by number and never builds the wide table.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from feature_repo.plugins.as_of import CREATED, KEY, TIME, AsOf, match_rows
+from feature_repo.plugins import as_of
+from feature_repo.plugins.as_of import NEVER, AsOf, Integers, match_rows
 from feature_repo.plugins.entity_frame import EntityFrame
-from feature_repo.plugins.instants import finest, in_units, read_instants
-from feature_repo.plugins.join_keys import KeyColumn, encode_keys
-from feature_repo.plugins.source_table import open_source, read_columns
+from feature_repo.plugins.feature_rows import FeatureRows
+from feature_repo.plugins.instants import Instants, Unit, finest, in_units, read_instants
+from feature_repo.plugins.join_keys import KeyColumn, encode_keys, plain_keys
+from feature_repo.plugins.source_table import check_columns, open_source, with_dictionaries
 from feature_repo.plugins.view_request import ViewRequest
 
 
@@ -24,14 +23,22 @@ from feature_repo.plugins.view_request import ViewRequest
 class ViewPointers:
     """One view's side of the join."""
 
-    rows: npt.NDArray[np.int64]
-    """Number of the feature row that each label sees [num_labels]; -1 for none."""
-    features: pa.Table
-    """The view's requested features under their own names, one chunk; row i is what i means."""
+    rows: as_of.Pointers
+    """Number of the feature row that each label sees [num_labels]; -1 for none. int32, or int64
+    for a view of more rows than that can count."""
+    source: FeatureRows
+
+    @property
+    def features(self) -> pa.Table:
+        """The view's requested features under their own names; row i is what i means.
+
+        Memory-mapped, in as many chunks as the source was read in; made at the first use.
+        """
+        return self.source.mapped
 
     def gather(self) -> pa.Table:
         """Each label's feature values [num_labels], null where there is no row."""
-        return self.features.take(pa.array(self.rows, mask=self.rows < 0))
+        return self.source.read().take(pa.array(self.rows, mask=self.rows < 0))
 
 
 @dataclass(frozen=True)
@@ -44,62 +51,100 @@ class Pointers:
     """By the name that references use (the alias where there is one)."""
 
 
+@dataclass(frozen=True)
+class Labels:
+    """An entity frame as the join reads it: each column is made ready once for all views."""
+
+    frame: EntityFrame
+    at: Instants
+    keys: dict[str, pa.Array]
+    """Filled as views ask for them."""
+
+    @classmethod
+    def of(cls, frame: EntityFrame) -> "Labels":
+        at = read_instants(frame.table.column(frame.time_column), "the entity frame's time column")
+        return cls(frame, at, {})
+
+    def key(self, column: str, view: str) -> pa.Array:
+        if column not in self.keys:
+            self.keys[column] = plain_keys(self.frame.key(column, view))
+        return self.keys[column]
+
+
+@dataclass(frozen=True)
+class JoinOptions:
+    """How one machine goes about the join."""
+
+    created_cutoff: bool = False
+    threads: int | None = None
+    """None: one a core."""
+    spill_dir: str | None = None
+    """Folder of memory-mapped features; None: the system's temporary folder."""
+
+
 def join_views(
-    connection: duckdb.DuckDBPyConnection,
-    frame: EntityFrame,
-    requests: Sequence[ViewRequest],
-    repo_path: str,
-    created_cutoff: bool,
+    frame: EntityFrame, requests: Sequence[ViewRequest], repo_path: str, options: JoinOptions
 ) -> Pointers:
     """As-of join of each view to the frame, one after another, so that memory is one view's."""
-    views = {
-        request.name: _join_view(connection, frame, request, repo_path, created_cutoff)
-        for request in requests
-    }
-    return Pointers(frame.table, views)
+    labels = Labels.of(frame)
+    return Pointers(
+        frame.table,
+        {request.name: _join_view(labels, request, repo_path, options) for request in requests},
+    )
 
 
 def _join_view(
-    connection: duckdb.DuckDBPyConnection,
-    frame: EntityFrame,
-    request: ViewRequest,
-    repo_path: str,
-    created_cutoff: bool,
+    labels: Labels, request: ViewRequest, repo_path: str, options: JoinOptions
 ) -> ViewPointers:
-    # One read for keys and features: a file replaced between two reads would shift the numbers.
     what = f"view '{request.name}'"
-    rows = read_columns(open_source(request.source, repo_path), request.source_columns, what)
-    features = pa.table({name: rows.column(column) for column, name in request.features})
-    return ViewPointers(match_view(connection, frame, request, rows, created_cutoff), features)
+    dataset = open_source(request.source, repo_path)
+    check_columns(dataset, request.source_columns, what)
+    # From here on its files may not change: the features are read later, by row number.
+    features = FeatureRows(dataset, request.features, what, options.spill_dir)
+    keys = [column for column, _ in request.keys]
+    rows = with_dictionaries(dataset, keys).to_table(columns=request.join_columns)
+    return ViewPointers(_match(labels, request, rows, options), features)
 
 
 def match_view(
-    connection: duckdb.DuckDBPyConnection,
     frame: EntityFrame,
     request: ViewRequest,
     rows: pa.Table,
     created_cutoff: bool,
-) -> npt.NDArray[np.int64]:
+    threads: int | None = None,
+) -> as_of.Pointers:
     """Number of the row of `rows` that each label sees [num_labels], -1 for none.
 
     rows: at least the request's key, time and created columns, under the source's names.
     """
-    label_keys, row_keys = encode_keys(
-        [
-            KeyColumn(label_column, frame.key(label_column, request.name), rows.column(column))
-            for column, label_column in request.keys
-        ],
-        frame.table.num_rows,
-        rows.num_rows,
+    return _match(Labels.of(frame), request, rows, JoinOptions(created_cutoff, threads))
+
+
+def _match(
+    labels: Labels, request: ViewRequest, rows: pa.Table, options: JoinOptions
+) -> as_of.Pointers:
+    keys = [
+        KeyColumn(outside, labels.key(outside, request.name), plain_keys(rows.column(column)))
+        for column, outside in request.keys
+    ]
+    codes = encode_keys(keys, labels.frame.table.num_rows, rows.num_rows)
+    times = [request.time_column, *([request.created_column] if request.created_column else [])]
+    at, *created = (
+        read_instants(rows.column(column), f"view '{request.name}', {column}") for column in times
     )
-    at = read_instants(frame.table.column(frame.time_column), "the entity frame's time column")
-    times = {
-        name: read_instants(rows.column(column), f"view '{request.name}', {column}")
-        for name, column in ((TIME, request.time_column), (CREATED, request.created_column))
-        if column
-    }
-    unit = finest(at, *times.values())
-    labels = pa.table({KEY: label_keys, TIME: at.in_unit(unit)})
-    view = pa.table({KEY: row_keys, **{name: it.in_unit(unit) for name, it in times.items()}})
-    as_of = AsOf(ttl=in_units(request.ttl, unit), created_cutoff=created_cutoff)
-    return match_rows(connection, labels, view, as_of)
+    unit = finest(labels.at, at, *created)
+    view = as_of.ViewRows(
+        codes.rows, codes.size, _counts(at, unit), *(_counts(it, unit) for it in created)
+    )
+    return match_rows(
+        codes.labels,
+        _counts(labels.at, unit),
+        view,
+        AsOf(in_units(request.ttl, unit), options.created_cutoff),
+        options.threads,
+    )
+
+
+def _counts(at: Instants, unit: Unit) -> Integers:
+    counts: Integers = at.in_unit(unit).fill_null(NEVER).to_numpy()
+    return counts

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast.data_source import DataSource
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 
-from feature_repo.plugins.as_of import CREATED, KEY, TIME, latest_rows
+from feature_repo.plugins.as_of import NEVER, NO_KEY, ViewRows, latest_rows
 from feature_repo.plugins.instants import Instants, finest, read_instants
-from feature_repo.plugins.join_keys import KeyColumn, encode_keys
+from feature_repo.plugins.join_keys import KeyColumn, encode_keys, plain_keys
 from feature_repo.plugins.source_table import open_source, read_columns
 
 
@@ -42,17 +42,25 @@ def pull_all(span: Span, repo_path: str) -> pa.Table:
     return _with_dummy_key(table.filter(_within(span, at)).combine_chunks(), span)
 
 
-def pull_latest(span: Span, repo_path: str, connection: duckdb.DuckDBPyConnection) -> pa.Table:
+def pull_latest(span: Span, repo_path: str) -> pa.Table:
     """The newest row of the span for each key; of equal instants the newest created."""
     table, at, created = _read(span, repo_path)
     unit = finest(at, *created)
-    keys = [KeyColumn(key, table.column(key), table.column(key)) for key in span.keys]
-    _, codes = encode_keys(keys, table.num_rows, table.num_rows)
-    columns = {KEY: codes, TIME: at.in_unit(unit)}
-    columns |= dict(zip((CREATED,), (times.in_unit(unit) for times in created), strict=False))
     within = _within(span, at)
-    rows = latest_rows(connection, pa.table(columns).filter(within))
-    return _with_dummy_key(table.filter(within).take(pa.array(rows)).combine_chunks(), span)
+    inside = table.filter(within)
+    keys = [KeyColumn(key, *[plain_keys(inside.column(key))] * 2) for key in span.keys]
+    codes = encode_keys(keys, inside.num_rows, inside.num_rows)
+    view = ViewRows(
+        # Rows without a key are those of one key: nobody's, but Feast's other stores pull them.
+        np.where(codes.rows == NO_KEY, codes.size, codes.rows),
+        codes.size + 1,
+        *(
+            times.in_unit(unit).filter(within).fill_null(NEVER).to_numpy()
+            for times in (at, *created)
+        ),
+    )
+    newest = inside.take(pa.array(latest_rows(view)))
+    return _with_dummy_key(newest.combine_chunks(), span)
 
 
 def _read(span: Span, repo_path: str) -> tuple[pa.Table, Instants, list[Instants]]:

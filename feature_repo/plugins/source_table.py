@@ -31,6 +31,18 @@ def open_source(source: DataSource, repo_path: str) -> pads.Dataset:
         ) from error
 
 
+def with_dictionaries(dataset: pads.Dataset, columns: Sequence[str]) -> pads.Dataset:
+    """The dataset with text of these columns read as Parquet stores it: each name once."""
+    if not isinstance(dataset, pads.FileSystemDataset):
+        return dataset
+    text = [name for name in columns if dataset.schema.field(name).type == pa.string()]
+    return pads.dataset(
+        dataset.files,
+        format=pads.ParquetFileFormat(dictionary_columns=text),
+        filesystem=dataset.filesystem,
+    )
+
+
 def is_parquet(source: DataSource) -> bool:
     """Whether the source is Parquet, said outright or by Feast's default."""
     return isinstance(source, FileSource) and (
@@ -47,12 +59,17 @@ def locate(source: FileSource, repo_path: str) -> tuple[pa.fs.FileSystem | None,
     return filesystem, path.removeprefix("file://")
 
 
-def read_columns(dataset: pads.Dataset, columns: Sequence[str], what: str) -> pa.Table:
-    """The named columns in file order, each in one chunk; `what` names the view in the error."""
+def check_columns(dataset: pads.Dataset, columns: Sequence[str], what: str) -> None:
+    """ValueError where the dataset lacks a column; `what` names the view in it."""
     missing = [column for column in columns if column not in dataset.schema.names]
     if missing:
         raise ValueError(
             f"{what} asks its source for {missing}, which has {dataset.schema.names}; write the "
             f"features again, or correct the view and run `feast apply`"
         )
+
+
+def read_columns(dataset: pads.Dataset, columns: Sequence[str], what: str) -> pa.Table:
+    """The named columns in file order, each in one chunk; `what` names the view in the error."""
+    check_columns(dataset, columns, what)
     return dataset.to_table(columns=list(dict.fromkeys(columns))).combine_chunks()

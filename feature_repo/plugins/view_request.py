@@ -31,11 +31,16 @@ class ViewRequest:
     """(source column, feature name), in the order asked for."""
 
     @property
+    def join_columns(self) -> list[str]:
+        """Every source column that the join itself reads."""
+        created = [self.created_column] if self.created_column else []
+        columns = [*(column for column, _ in self.keys), self.time_column, *created]
+        return list(dict.fromkeys(columns))
+
+    @property
     def source_columns(self) -> list[str]:
         """Every source column that the retrieval reads."""
-        created = [self.created_column] if self.created_column else []
-        keys = [column for column, _ in self.keys]
-        return [*keys, self.time_column, *created, *(column for column, _ in self.features)]
+        return [*self.join_columns, *(column for column, _ in self.features)]
 
 
 def describe_view(view: FeatureView, feature_refs: Sequence[str]) -> ViewRequest:

@@ -13,8 +13,16 @@ from feast import Entity, FeatureStore
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from feature_repo.plugins.as_of import CREATED, KEY, TIME, AsOf, latest_rows, match_rows
-from feature_repo.plugins.join_keys import KeyColumn, encode_keys
+from feature_repo.plugins.as_of import (
+    NEVER,
+    AsOf,
+    Axis,
+    Integers,
+    ViewRows,
+    latest_rows,
+    match_rows,
+)
+from feature_repo.plugins.join_keys import KeyColumn, encode_keys, plain_keys
 from feature_repo.plugins.oracle import Label, Row, oracle
 from tests.point_in_time.stores import at, item, open_store, user, view_of
 
@@ -34,82 +42,104 @@ def worlds(draw: st.DrawFn) -> tuple[list[Label], list[Row], bool]:
     return labels, rows, draw(st.booleans())
 
 
-@pytest.fixture(scope="module")
-def connection() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(config={"threads": 2, "preserve_insertion_order": False})
+def _columns(records: list[Any], number: int) -> list[pa.Array]:
+    columns = ([record.keys[i] for record in records] for i in range(number))
+    return [plain_keys(pa.chunked_array([pa.array(column)])) for column in columns]
 
 
-def _columns(records: list[Any], number: int) -> list[pa.ChunkedArray]:
-    return [pa.chunked_array([pa.array([r.keys[i] for r in records])]) for i in range(number)]
+def _instants(instants: list[int | None], scale: int) -> Integers:
+    return np.array([NEVER if at is None else at * scale for at in instants], np.int64)
 
 
-def _tables(labels: list[Label], rows: list[Row], has_created: bool) -> tuple[pa.Table, pa.Table]:
+def _encoded(
+    labels: list[Label], rows: list[Row], has_created: bool, scale: int = 1
+) -> tuple[Integers, Integers, ViewRows]:
+    """The labels' keys and instants, and the view, as the join reads them."""
     number = len((labels or rows)[0].keys) if labels or rows else 0
     pairs = zip(_columns(labels, number), _columns(rows, number), strict=True)
     keys = [KeyColumn(f"key {i}", *pair) for i, pair in enumerate(pairs)]
-    label_keys, row_keys = encode_keys(keys, len(labels), len(rows))
-    label_at = pa.array([label.at for label in labels], pa.int64())
-    view = {KEY: row_keys, TIME: pa.array([row.at for row in rows], pa.int64())}
-    if has_created:
-        view[CREATED] = pa.array([row.created for row in rows], pa.int64())
-    return pa.table({KEY: label_keys, TIME: label_at}), pa.table(view)
+    codes = encode_keys(keys, len(labels), len(rows))
+    created = _instants([row.created for row in rows], scale) if has_created else None
+    view = ViewRows(codes.rows, codes.size, _instants([row.at for row in rows], scale), created)
+    return codes.labels, _instants([label.at for label in labels], scale), view
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
-@given(worlds(), st.one_of(st.none(), st.integers(0, 5)), st.booleans())
+@settings(max_examples=3_000, deadline=None, derandomize=True)
+@given(
+    worlds(),
+    st.one_of(st.none(), st.integers(0, 5)),
+    st.booleans(),
+    # Instants near together, seconds apart, and too far apart for one integer with the key.
+    st.sampled_from([1, 1_000_000, 10**18 + 1]),
+)
 @example(
     # A late arrival with an older time must not hide the newer row.
     ([Label(("a",), 6)], [Row(("a",), 4, 4), Row(("a",), 3, 5)], True),
     None,
     True,
+    1,
 )
 def test_join_equals_the_oracle(
-    connection: duckdb.DuckDBPyConnection,
     world: tuple[list[Label], list[Row], bool],
     ttl: int | None,
     created_cutoff: bool,
+    scale: int,
 ) -> None:
     labels, rows, has_created = world
     if not has_created:
         # Without a created column there is nothing to cut off.
         rows = [row._replace(created=0) for row in rows]
-    label_table, view = _tables(labels, rows, has_created)
-    found = match_rows(connection, label_table, view, AsOf(ttl, created_cutoff))
+    keys, at, view = _encoded(labels, rows, has_created, scale)
+    found = match_rows(keys, at, view, AsOf(None if ttl is None else ttl * scale, created_cutoff))
     assert found.tolist() == [oracle(label, rows, ttl, created_cutoff) for label in labels]
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=1_000, deadline=None, derandomize=True)
 @given(worlds())
 def test_newest_rows_are_those_that_a_label_at_the_end_sees(
-    connection: duckdb.DuckDBPyConnection, world: tuple[list[Label], list[Row], bool]
+    world: tuple[list[Label], list[Row], bool],
 ) -> None:
     _, rows, has_created = world
     rows = [row for row in rows if None not in row.keys]
     if not has_created:
         rows = [row._replace(created=0) for row in rows]
-    _, view = _tables([], rows, has_created)
+    _, _, view = _encoded([], rows, has_created)
     expected = {oracle(Label(keys, 100), rows) for keys in {row.keys for row in rows}}
-    assert latest_rows(connection, view).tolist() == sorted(expected - {-1})
+    assert latest_rows(view).tolist() == sorted(expected - {-1})
 
 
-def test_a_large_join_equals_the_newest_row_at_or_before(
-    connection: duckdb.DuckDBPyConnection,
-) -> None:
-    """Beyond one DuckDB vector and one thread's share, against a join by sorting in numpy."""
+@pytest.mark.parametrize("apart", [1, 10**6, 10**12 + 7])
+def test_a_large_join_equals_the_newest_row_at_or_before(apart: int) -> None:
+    """Many slices, many keys, and instants in all three packings, against DuckDB's as-of join."""
     random = np.random.default_rng(7)
-    keys, times = random.integers(0, 500, 60_000), random.integers(0, 10**6, 60_000)
-    asked, asked_at = random.integers(0, 600, 90_000), random.integers(0, 10**6, 90_000)
-    found = match_rows(
-        connection,
-        pa.table({KEY: asked, TIME: asked_at}),
-        pa.table({KEY: keys, TIME: times}),
-        AsOf(ttl=20_000),
-    )
-    order = np.lexsort((np.arange(len(keys)), times, keys))
-    place = np.searchsorted((keys * 10**7 + times)[order], asked * 10**7 + asked_at, "right") - 1
-    row = order[np.maximum(place, 0)]
-    hit = (place >= 0) & (keys[row] == asked) & (asked_at - times[row] <= 20_000)
-    assert found.tolist() == np.where(hit, row, -1).tolist()
+    keys, at = random.integers(0, 5_000, 60_000), random.permutation(10**6)[:60_000] * apart
+    asked, asked_at = random.integers(-1, 6_000, 2_100_000), random.integers(0, 10**6, 2_100_000)
+    asked_at *= apart
+    view = ViewRows(keys, 6_000, at)
+    found = match_rows(asked, asked_at, view, AsOf(ttl=20_000 * apart), threads=3)
+    labels = pa.table({"k": asked, "t": asked_at, "n": np.arange(len(asked))})
+    rows = pa.table({"k": keys, "t": at, "row": np.arange(len(keys))})
+    with duckdb.connect() as connection:
+        connection.register("labels", labels)
+        connection.register("rows", rows)
+        expected = connection.execute(
+            "SET asof_loop_join_threshold = 0;"
+            f"SELECT if(labels.t - rows.t <= {20_000 * apart}, row, -1) AS row FROM labels "
+            "ASOF LEFT JOIN rows ON labels.k = rows.k AND labels.t >= rows.t ORDER BY n"
+        ).to_arrow_table()
+    assert np.array_equal(found, expected.column("row").fill_null(-1).to_numpy())
+
+
+@given(st.lists(st.integers(-(2**62), 2**62), min_size=1), st.lists(st.integers(NEVER, 2**63 - 1)))
+def test_positions_keep_the_order_of_instants(known: list[int], asked: list[int]) -> None:
+    axis = Axis.build(np.array(known), num_keys=10)
+    positions = axis.positions(np.array(asked + known, np.int64))
+    assert positions.max() < axis.width
+    for instant, position in zip(asked, positions[: len(asked)].tolist(), strict=True):
+        before = [at for at in known if at <= instant]
+        reached = positions[len(asked) :][[known.index(max(before))]] if before else [0]
+        assert position >= reached[0]
+        assert sum(p <= position for p in positions[len(asked) :]) == len(before)
 
 
 _VIEWS: dict[str, list[Entity]] = {"u": [user], "i": [item], "ui": [item, user], "none": []}
