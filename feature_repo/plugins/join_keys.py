@@ -85,7 +85,7 @@ def _combined(one: Codes, other: Codes) -> Codes:
 
 def _encode_column(column: KeyColumn) -> Codes:
     rows = column.rows
-    labels = _comparable(column.labels, rows.type, column.name)
+    labels = comparable(column.labels, rows.type, column.name)
     if pa.types.is_int64(rows.type) and len(rows) > rows.null_count:
         ends = pc.min_max(rows).as_py()
         first, last = ends["min"], ends["max"]
@@ -146,7 +146,7 @@ def _named(column: pa.ChunkedArray) -> pa.Array:
     return column.cast(pa.string()).dictionary_encode().unify_dictionaries().combine_chunks()
 
 
-def _comparable(labels: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
+def comparable(labels: pa.Array, kind: pa.DataType, name: str) -> pa.Array:
     """Labels in the type of the view's key.
 
     Numbers widen and narrow if no value changes (pandas turns whole numbers with a gap into

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feature_repo.plugins import as_of
-from feature_repo.plugins.as_of import NEVER, AsOf, Integers, match_rows
 from feature_repo.plugins.entity_frame import EntityFrame
 from feature_repo.plugins.feature_rows import FeatureRows
-from feature_repo.plugins.instants import Instants, Unit, finest, in_units, read_instants
-from feature_repo.plugins.join_keys import KeyColumn, encode_keys, plain_keys
+from feature_repo.plugins.instants import Instants, read_instants
+from feature_repo.plugins.join_keys import KeyColumn, plain_keys
+from feature_repo.plugins.keyed_join import KeyedJoin
 from feature_repo.plugins.source_table import check_columns, open_source, with_dictionaries
 from feature_repo.plugins.view_request import ViewRequest
 
@@ -127,24 +127,11 @@ def _match(
         KeyColumn(outside, labels.key(outside, request.name), plain_keys(rows.column(column)))
         for column, outside in request.keys
     ]
-    codes = encode_keys(keys, labels.frame.table.num_rows, rows.num_rows)
     times = [request.time_column, *([request.created_column] if request.created_column else [])]
     at, *created = (
         read_instants(rows.column(column), f"view '{request.name}', {column}") for column in times
     )
-    unit = finest(labels.at, at, *created)
-    view = as_of.ViewRows(
-        codes.rows, codes.size, _counts(at, unit), *(_counts(it, unit) for it in created)
+    join = KeyedJoin(
+        keys, labels.at, at, created[0] if created else None, request.ttl, options.created_cutoff
     )
-    return match_rows(
-        codes.labels,
-        _counts(labels.at, unit),
-        view,
-        AsOf(in_units(request.ttl, unit), options.created_cutoff),
-        options.threads,
-    )
-
-
-def _counts(at: Instants, unit: Unit) -> Integers:
-    counts: Integers = at.in_unit(unit).fill_null(NEVER).to_numpy()
-    return counts
+    return join.match(options.threads)
