@@ -3,13 +3,19 @@
 In: an entity frame as pandas, Arrow or SQL for DuckDB. Out: an EntityFrame, row for row as given.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from feast.errors import EntityTimestampInferenceException
+
+from feature_repo.plugins.instants import read_instants
 
 _DEFAULT_TIME_COLUMN = "event_timestamp"
 
@@ -30,10 +36,43 @@ class EntityFrame:
             )
         return self.table.column(column)
 
+    def runs(self, num_rows: int) -> Iterator["EntityFrame"]:
+        """Runs of `num_rows` rows, at least one, which may be empty."""
+        for start in range(0, max(self.table.num_rows, 1), num_rows):
+            yield EntityFrame(self.table.slice(start, num_rows), self.time_column)
+
+    def span(self) -> tuple[datetime, datetime] | None:
+        """The first and the last instant; None where there is none."""
+        at = read_instants(self.table.column(self.time_column), self.time_column)
+        ends = pc.min_max(at.counts).as_py()
+        if ends["min"] is None:
+            return None
+        per_second = 10**6 if at.unit == "us" else 10**9
+        first, last = (
+            datetime.fromtimestamp(ends[end] / per_second, tz=UTC) for end in ("min", "max")
+        )
+        return first, last
+
 
 def read_entity_frame(entity_df: Any, connection: duckdb.DuckDBPyConnection) -> EntityFrame:
     """The frame, with its time column found as Feast finds it: by name, else the only time."""
-    table = _to_arrow(entity_df, connection)
+    return _checked(_to_arrow(entity_df, connection))
+
+
+def read_entity_runs(
+    entity_df: Any, connection: duckdb.DuckDBPyConnection, num_rows: int
+) -> Iterator[EntityFrame]:
+    """The frame in runs of `num_rows` rows, at least one; of SQL one run is held at a time."""
+    if not isinstance(entity_df, str):
+        yield from read_entity_frame(entity_df, connection).runs(num_rows)
+        return
+    reader = _query(entity_df, connection).to_arrow_reader(num_rows)
+    tables = (pa.Table.from_batches([batch]) for batch in reader)
+    first = next(tables, reader.schema.empty_table())
+    yield from map(_checked, chain([first], tables))
+
+
+def _checked(table: pa.Table) -> EntityFrame:
     repeated = {name for name in table.column_names if table.column_names.count(name) > 1}
     if repeated:
         raise ValueError(f"the entity frame has more than one column named {sorted(repeated)}")
@@ -42,9 +81,7 @@ def read_entity_frame(entity_df: Any, connection: duckdb.DuckDBPyConnection) -> 
 
 def _to_arrow(entity_df: Any, connection: duckdb.DuckDBPyConnection) -> pa.Table:
     if isinstance(entity_df, str):
-        # Instants from SQL are shown in the session's zone; ours is UTC.
-        connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
-        return connection.sql(entity_df).to_arrow_table()
+        return _query(entity_df, connection).to_arrow_table()
     if isinstance(entity_df, pa.Table):
         return entity_df
     if isinstance(entity_df, pd.DataFrame):
@@ -52,6 +89,12 @@ def _to_arrow(entity_df: Any, connection: duckdb.DuckDBPyConnection) -> pa.Table
     raise ValueError(
         f"an entity frame is a pandas data frame, an Arrow table or SQL, not {type(entity_df)}"
     )
+
+
+def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
+    # Instants from SQL are shown in the session's zone; ours is UTC.
+    connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
+    return connection.sql(sql)
 
 
 def _with_parsed_times(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,19 +5,16 @@ jobs, one chunk a column.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.saved_dataset import SavedDatasetStorage
 
 from feature_repo.plugins.entity_frame import EntityFrame
-from feature_repo.plugins.instants import read_instants
 from feature_repo.plugins.parquet_writer import write_source
 from feature_repo.plugins.pointers import Pointers
 from feature_repo.plugins.view_request import ViewRequest
@@ -102,13 +99,9 @@ class PointInTimeJob(ArrowJob):
     @property
     def metadata(self) -> RetrievalMetadata:
         """The references, the frame's other columns, and the first and last instant asked for."""
-        table, time_column = self._frame.table, self._frame.time_column
-        instants = read_instants(table.column(time_column), time_column)
-        ends = pc.min_max(instants.counts).as_py()
-        per_second = 10**6 if instants.unit == "us" else 10**9
-        first, last = (_from_count(ends[end], per_second) for end in ("min", "max"))
-        keys = [name for name in table.column_names if name != time_column]
-        return RetrievalMetadata(self._feature_refs, keys, first, last)
+        frame = self._frame
+        keys = [name for name in frame.table.column_names if name != frame.time_column]
+        return RetrievalMetadata(self._feature_refs, keys, *(frame.span() or (None, None)))
 
     @cached_property
     def _frame(self) -> EntityFrame:
@@ -120,18 +113,28 @@ class PointInTimeJob(ArrowJob):
         columns: dict[str, Any] = dict(
             zip(pointers.entity.column_names, pointers.entity.columns, strict=True)
         )
-        for request in self._requests:
+        shown = shown_names(pointers.entity.column_names, self._requests, self._full_feature_names)
+        for request, names in zip(self._requests, shown, strict=True):
             gathered = pointers.views[request.name].gather()
-            for feature in gathered.column_names:
-                shown = f"{request.prefix}__{feature}" if self._full_feature_names else feature
-                if shown in columns:
-                    raise ValueError(
-                        f"'{shown}' of view '{request.name}' is already a column of the result; "
-                        f"rename that entity column or ask with full_feature_names=True"
-                    )
-                columns[shown] = gathered.column(feature)
+            columns |= dict(zip(names, gathered.columns, strict=True))
         return pa.table(columns).combine_chunks()
 
 
-def _from_count(count: int | None, per_second: int) -> datetime | None:
-    return None if count is None else datetime.fromtimestamp(count / per_second, tz=UTC)
+def shown_names(
+    entity_columns: Sequence[str], requests: Sequence[ViewRequest], full_feature_names: bool
+) -> list[tuple[str, ...]]:
+    """What each view's features are called in the result; ValueError if a name is taken."""
+    taken = set(entity_columns)
+    shown = []
+    for request in requests:
+        prefix = f"{request.prefix}__" if full_feature_names else ""
+        names = tuple(f"{prefix}{feature}" for _, feature in request.features)
+        for name in names:
+            if name in taken:
+                raise ValueError(
+                    f"'{name}' of view '{request.name}' is already a column of the result; "
+                    f"rename that entity column or ask with full_feature_names=True"
+                )
+            taken.add(name)
+        shown.append(names)
+    return shown
