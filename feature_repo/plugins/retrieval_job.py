@@ -54,7 +54,7 @@ class ArrowJob(RetrievalJob):  # type: ignore[misc]  # Feast is untyped
         timeout: int | None = None,
     ) -> None:
         """Write the result, on-demand features included, where Feast keeps saved data sets."""
-        write_source(self.to_arrow(), storage.to_data_source(), self._repo_path, allow_overwrite)
+        write_source([self.to_arrow()], storage.to_data_source(), self._repo_path, allow_overwrite)
 
 
 class PointInTimeJob(ArrowJob):
