@@ -140,9 +140,9 @@ def test_positions_keep_the_order_of_instants(known: list[int], others: list[int
     axis = Axis.build(np.array(known), num_keys=10)
     own = axis.positions(np.array(known))
     assert own.max() < axis.width
-    asked = [at + step for at in known for step in (-1, 0, 1)] + others
-    for at, position in zip(asked, axis.positions(np.array(asked)), strict=True):
-        assert (own <= position).tolist() == [it <= at for it in known]
+    asked = [it + step for it in known for step in (-1, 0, 1)] + others
+    for instant, position in zip(asked, axis.positions(np.array(asked)), strict=True):
+        assert (own <= position).tolist() == [it <= instant for it in known]
 
 
 _VIEWS: dict[str, list[Entity]] = {"u": [user], "i": [item], "ui": [item, user], "none": []}
