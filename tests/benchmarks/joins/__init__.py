@@ -1,0 +1,1 @@
+"""What `python -m tests.benchmarks.point_in_time` runs: data, contestants, measuring, the page."""
