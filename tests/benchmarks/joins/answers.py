@@ -120,8 +120,8 @@ def judge_rows(data: JoinData, result: pa.Table) -> Verdict:
             differ += _num_different(got[at[present]], expected[present])
         found += _mix(_bits(got) + np.uint64(number))
         right += _mix(_bits(expected) + np.uint64(number))
-    sums = [_hex(int(_mix(each).sum(dtype=np.uint64))) for each in (found, right)]
-    return Verdict(result.num_rows, lost, added, differ, *sums, instants_cut=cut)
+    got_sum, right_sum = (_hex(int(_mix(each).sum(dtype=np.uint64))) for each in (found, right))
+    return Verdict(result.num_rows, lost, added, differ, got_sum, right_sum, cut)
 
 
 def answer(data: JoinData, view: str) -> Integers:

@@ -1,8 +1,8 @@
 """The process in which one contestant joins once, and is measured.
 
-`python -m tests.benchmarks.joins.one_join TASK`, with a Task as JSON; `race.py` starts it. Writes what
-it is doing beside `out`, so that the parent watches time and memory of the join alone, and then the
-record to `out`. Linux only: peak memory is read from /proc.
+`python -m tests.benchmarks.joins.one_join TASK`, with a Task as JSON; `race.py` starts it. Writes
+what it is doing beside `out`, so that the parent watches time and memory of the join alone, and
+then the record to `out`. Linux only: peak memory is read from /proc.
 """
 
 import gc
