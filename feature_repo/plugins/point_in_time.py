@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Literal, Self
 
 import duckdb
 import pandas as pd
@@ -18,16 +18,19 @@ import pyarrow as pa
 from feast.data_source import DataSource
 from feast.feature_view import FeatureView
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
+from feast.infra.offline_stores.offline_store import RetrievalJob
 from feast.infra.offline_stores.offline_utils import get_pyarrow_schema_from_batch_source
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
-from pydantic import ConfigDict, PositiveFloat, PositiveInt, StrictStr
+from pydantic import ConfigDict, PositiveFloat, PositiveInt, StrictStr, model_validator
 
-from feature_repo.plugins.entity_frame import EntityFrame, read_entity_frame
+from feature_repo.plugins.entity_frame import EntityFrame, read_entity_frame, read_entity_runs
+from feature_repo.plugins.on_demand import OnDemand
 from feature_repo.plugins.parquet_writer import append_rows
 from feature_repo.plugins.pointers import JoinOptions, Pointers, join_views
 from feature_repo.plugins.pull import Span, pull_all, pull_latest
+from feature_repo.plugins.ray_plan import RayOptions
 from feature_repo.plugins.retrieval_job import ArrowJob, PointInTimeJob
 from feature_repo.plugins.snapshot_frame import snapshot_frame
 from feature_repo.plugins.view_request import ViewRequest, describe_view
@@ -50,6 +53,36 @@ class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[m
     spill_dir: StrictStr | None = None
     """Folder in which DuckDB spills; None: the system's temporary folder."""
 
+    engine: Literal["local", "ray"] | None = None
+    """Where labels and features are joined: on this machine or over Ray. None: over Ray if
+    ray_address is set."""
+
+    ray_address: StrictStr | None = None
+    """Address of a Ray cluster, "auto" for the one that runs here, "local" to start one. A Ray
+    that this process already uses comes first. None: as RAY_ADDRESS says, else "local"."""
+
+    ray_partitions: PositiveInt | None = None
+    """Partitions by key of each view; one worker holds one at a time. None: one for up to 64 MB of
+    Parquet columns, else one for each 256 MB, at least one a CPU, at most 256."""
+
+    ray_shard_rows: PositiveInt | None = None
+    """Rows of a Parquet shard of the result. None: as many as make 256 MB."""
+
+    shard_dir: StrictStr | None = None
+    """Folder, or URI of object storage, that all nodes reach. Each job writes its shards to a
+    folder of its own in it, which stays. None: a temporary folder, gone with this process; only
+    for a Ray of one node."""
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        if self.engine == "local" and self.ray_address:
+            raise ValueError("engine is 'local', but ray_address is set; remove one of them")
+        return self
+
+    @property
+    def uses_ray(self) -> bool:
+        return self.engine == "ray" or self.ray_address is not None
+
 
 class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feast is untyped
     """Point-in-time retrieval by one as-of join a view. Every entity row comes back once."""
@@ -66,30 +99,42 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feas
         filter_by_created_timestamp: bool = False,
         start_date: datetime | None = None,
         end_date: datetime | None = None,
-    ) -> PointInTimeJob:
+    ) -> RetrievalJob:
         """Features as of each entity row's instant, that instant included, as Feast defines it.
 
         entity_df: pandas, Arrow, or SQL for DuckDB. None: one row for each key that has a row
         between start_date and end_date, as of end_date.
         """
         requests = [describe_view(view, feature_refs) for view in feature_views]
-        read_frame: Callable[[], EntityFrame]
-        if entity_df is None:
-            read_frame = partial(
-                snapshot_frame, requests, str(config.repo_path), start_date, end_date
+        repo_path, store = str(config.repo_path), config.offline_store
+        on_demand_views = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
+        read_snapshot = partial(snapshot_frame, requests, repo_path, start_date, end_date)
+        if store.uses_ray:
+            # Only whoever uses Ray pays for its import.
+            from feature_repo.plugins.ray_job import RayJob
+
+            return RayJob(
+                frames=partial(_read_runs, store, entity_df, read_snapshot),
+                requests=requests,
+                on_demand=OnDemand(on_demand_views, feature_refs, full_feature_names),
+                repo_path=repo_path,
+                options=RayOptions(
+                    address=store.ray_address,
+                    partitions=store.ray_partitions,
+                    shard_rows=store.ray_shard_rows,
+                    shard_dir=store.shard_dir,
+                    spill_dir=store.spill_dir,
+                    created_cutoff=filter_by_created_timestamp,
+                ),
             )
-        else:
-            read_frame = partial(_read_frame, config.offline_store, entity_df)
         return PointInTimeJob(
-            read_frame=read_frame,
+            read_frame=partial(_read_frame, store, entity_df, read_snapshot),
             join=partial(_join, config, requests, filter_by_created_timestamp),
             requests=requests,
             feature_refs=feature_refs,
-            on_demand_views=OnDemandFeatureView.get_requested_odfvs(
-                feature_refs, project, registry
-            ),
+            on_demand_views=on_demand_views,
             full_feature_names=full_feature_names,
-            repo_path=str(config.repo_path),
+            repo_path=repo_path,
         )
 
     @staticmethod
@@ -159,9 +204,26 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feas
             progress(table.num_rows)
 
 
-def _read_frame(config: PointInTimeOfflineStoreConfig, entity_df: Any) -> EntityFrame:
+def _read_frame(
+    config: PointInTimeOfflineStoreConfig, entity_df: Any, read_snapshot: Callable[[], EntityFrame]
+) -> EntityFrame:
+    if entity_df is None:
+        return read_snapshot()
     with _connect(config) as connection:
         return read_entity_frame(entity_df, connection)
+
+
+def _read_runs(
+    config: PointInTimeOfflineStoreConfig,
+    entity_df: Any,
+    read_snapshot: Callable[[], EntityFrame],
+    num_rows: int,
+) -> Iterator[EntityFrame]:
+    if entity_df is None:
+        yield from read_snapshot().runs(num_rows)
+        return
+    with _connect(config) as connection:
+        yield from read_entity_runs(entity_df, connection, num_rows)
 
 
 def _join(

@@ -22,6 +22,10 @@ def at(hours: float) -> datetime:
     return datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=hours)
 
 
+# What tests that run every case on another engine add to the store's settings.
+ENGINE: dict[str, Any] = {}
+
+
 def open_store(folder: Path, *objects: Any) -> FeatureStore:
     """A store in `folder` with these definitions applied and nothing else in it."""
     config = RepoConfig(
@@ -29,7 +33,7 @@ def open_store(folder: Path, *objects: Any) -> FeatureStore:
         provider="local",
         registry=str(folder / "registry.db"),
         online_store={"type": "sqlite", "path": str(folder / "online.db")},
-        offline_store={"type": STORE, "threads": 1},
+        offline_store={"type": STORE, "threads": 1, **ENGINE},
         repo_path=folder,
         entity_key_serialization_version=3,
     )

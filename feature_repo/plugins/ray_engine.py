@@ -1,0 +1,161 @@
+"""The point-in-time join over Ray: labels and rows are split by key and meet in tasks.
+
+In: an entity frame in runs, and view requests. Out: Parquet shards, one a run of labels, or join
+pointers. Whoever asks holds references and file names; labels, features and results pass from
+worker to worker. A view of one partition is not split: each run of labels meets it whole.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import chain
+from math import ceil
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from feature_repo.plugins.entity_frame import EntityFrame
+from feature_repo.plugins.pointers import Pointers, ViewPointers
+from feature_repo.plugins.ray_partitions import (
+    LabelSide,
+    match_partition,
+    row_numbers,
+    split_labels,
+    split_rows,
+)
+from feature_repo.plugins.ray_plan import RayOptions, ViewPlan, plan_view, shard_rows
+from feature_repo.plugins.ray_shards import Shard, ViewColumns, write_shard
+from feature_repo.plugins.ray_tasks import Reference, collect, connect, submit, submit_one
+from feature_repo.plugins.view_request import ViewRequest
+
+SENT_BYTES = 10**6
+"""Of labels, that one task sends to one partition. Below a tenth of it Ray would send them by way
+of the driver."""
+_LABEL_BYTES = 24  # key, instant, number
+
+
+@dataclass(frozen=True)
+class LabelRuns:
+    """An entity frame in Ray's memory, in runs of rows."""
+
+    runs: list[Reference]
+    num_rows: list[int]
+    head: EntityFrame
+    """Without rows: the columns, and which of them is the time."""
+    span: tuple[datetime, datetime] | None
+    """The first and the last instant."""
+
+
+class RayJoin:
+    """One retrieval. Each method runs the join anew; the entity frame is read once."""
+
+    def __init__(
+        self,
+        frames: Callable[[int], Iterator[EntityFrame]],
+        requests: Sequence[ViewRequest],
+        repo_path: str,
+        options: RayOptions,
+    ) -> None:
+        """frames: the entity frame in runs of so many rows, at least one run."""
+        self._frames = frames
+        self._requests = requests
+        self._repo_path = repo_path
+        self._options = options
+
+    @cached_property
+    def labels(self) -> LabelRuns:
+        rows = shard_rows(self._plans(pointers=False), self._options.shard_rows)
+        runs, num_rows = [], []
+        ends: list[datetime] = []
+        for frame in self._frames(rows):
+            # One run at a time is held here; Ray spills what does not fit into its memory.
+            runs.append(ray.put(frame.table))
+            num_rows.append(frame.table.num_rows)
+            ends += frame.span() or ()
+        head = EntityFrame(frame.table.slice(0, 0), frame.time_column)
+        return LabelRuns(runs, num_rows, head, (min(ends), max(ends)) if ends else None)
+
+    def write(
+        self,
+        folder: str,
+        names: Sequence[tuple[str, ...]],
+        finish: Callable[[pa.Table], pa.Table] | None,
+    ) -> list[Shard]:
+        """Write the joined rows and return the files, in the order of the labels.
+
+        names: of each view's features in the result. finish: applied to each row group.
+        """
+        plans = self._plans(pointers=False)
+        columns = [
+            ViewColumns(shown, plan.num_partitions)
+            for shown, plan in zip(names, plans, strict=True)
+        ]
+        shards = [
+            submit_one(write_shard, folder, number, columns, finish, run, *chain(*of_views))
+            for number, (run, *of_views) in enumerate(
+                zip(self.labels.runs, *self._match(plans), strict=True)
+            )
+        ]
+        return collect(shards)
+
+    def pointers(self) -> Pointers:
+        """Row numbers of all labels, here, and the entity frame. Features stay where they are."""
+        plans = self._plans(pointers=True)
+        views = {}
+        for plan, seen in zip(plans, self._match(plans), strict=True):
+            numbers = [
+                submit_one(row_numbers, rows, *parts)
+                for rows, parts in zip(self.labels.num_rows, seen, strict=True)
+            ]
+            rows = np.concatenate(collect(numbers))
+            views[plan.request.name] = ViewPointers(rows.astype(plan.number_type), plan.features)
+        return Pointers(pa.concat_tables(collect(self.labels.runs)), views)
+
+    def _plans(self, pointers: bool) -> list[ViewPlan]:
+        connect(self._options.address)
+        cpus = int(ray.cluster_resources()["CPU"])
+        return [
+            plan_view(request, self._repo_path, self._options, cpus, pointers)
+            for request in self._requests
+        ]
+
+    def _match(self, plans: Sequence[ViewPlan]) -> list[list[list[Reference]]]:
+        """For each view and each run of labels what the run sees in each partition."""
+        split: dict[tuple[LabelSide, int], list[list[Reference]]] = {}
+        seen = []
+        for plan in plans:
+            side = plan.labels(self.labels.head)
+            key = (side, plan.num_partitions)
+            if key not in split:
+                split[key] = self._split_labels(*key)
+            seen.append(_match_view(plan, split[key], len(self.labels.runs)))
+        return seen
+
+    def _split_labels(self, side: LabelSide, num_partitions: int) -> list[list[Reference]]:
+        """For each group of runs one result a partition."""
+        runs, size = self.labels.runs, 1
+        if num_partitions > 1:
+            bytes_sent = max(self.labels.num_rows) * _LABEL_BYTES / num_partitions
+            size = ceil(SENT_BYTES / max(bytes_sent, 1))
+        groups = [runs[start : start + size] for start in range(0, len(runs), size)]
+        return [
+            submit(split_labels, num_partitions, side, num_partitions, *group) for group in groups
+        ]
+
+
+def _match_view(
+    plan: ViewPlan, labels: list[list[Reference]], num_runs: int
+) -> list[list[Reference]]:
+    """For each run of labels what it sees in each partition. labels: [group][partition]."""
+    count = plan.num_partitions
+    rows = [submit(split_rows, count, plan.side, count, piece) for piece in plan.pieces]
+    if count == 1:
+        whole = [part for (part,) in rows]
+        return [submit(match_partition, 1, plan.side, 1, run, *whole) for (run,) in labels]
+    of_partitions = [
+        submit(match_partition, num_runs, plan.side, len(labels), *groups, *pieces)
+        for groups, pieces in zip(zip(*labels, strict=True), zip(*rows, strict=True), strict=True)
+    ]
+    return [list(parts) for parts in zip(*of_partitions, strict=True)]
