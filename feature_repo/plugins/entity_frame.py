@@ -98,9 +98,12 @@ def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRe
 
 
 def _with_parsed_times(frame: pd.DataFrame) -> pd.DataFrame:
-    """Times kept as Python objects or text become timestamps, so that zones may be mixed."""
+    """Times kept as Python objects or text become timestamps, so that zones may be mixed.
+
+    So do times of which none is known: pandas takes an empty column for numbers.
+    """
     times = frame.get(_DEFAULT_TIME_COLUMN)
-    if isinstance(times, pd.Series) and times.dtype == object:
+    if isinstance(times, pd.Series) and (times.dtype == object or times.isna().all()):
         return frame.assign(**{_DEFAULT_TIME_COLUMN: pd.to_datetime(times, utc=True)})
     return frame
 

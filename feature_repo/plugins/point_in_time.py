@@ -1,8 +1,8 @@
 """`PointInTimeOfflineStore`: Feast's DuckDB store with a join of our own.
 
 Chosen in feature_store.yaml by its dotted path. We own the point-in-time join, the pulls behind
-`feast materialize` and the writes; log writing and monitoring are Feast's. This module only takes
-Feast's arguments apart: the work is in the modules beside it.
+`feast materialize` and the writes; monitoring is Feast's. This module only takes Feast's arguments
+apart: the work is in the modules beside it.
 """
 
 import tempfile
@@ -10,16 +10,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as pads
 from feast.data_source import DataSource
+from feast.feature_logging import LoggingConfig, LoggingSource
 from feast.feature_view import FeatureView
 from feast.infra.offline_stores.duckdb import DuckDBOfflineStore, DuckDBOfflineStoreConfig
+from feast.infra.offline_stores.file_source import FileLoggingDestination
 from feast.infra.offline_stores.offline_store import RetrievalJob
-from feast.infra.offline_stores.offline_utils import get_pyarrow_schema_from_batch_source
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
@@ -27,12 +30,13 @@ from pydantic import ConfigDict, PositiveFloat, PositiveInt, StrictStr, model_va
 
 from feature_repo.plugins.entity_frame import EntityFrame, read_entity_frame, read_entity_runs
 from feature_repo.plugins.on_demand import OnDemand
-from feature_repo.plugins.parquet_writer import append_rows
+from feature_repo.plugins.parquet_writer import add_part, append_rows
 from feature_repo.plugins.pointers import JoinOptions, Pointers, join_views
 from feature_repo.plugins.pull import Span, pull_all, pull_latest
 from feature_repo.plugins.ray_plan import RayOptions
 from feature_repo.plugins.retrieval_job import ArrowJob, PointInTimeJob
 from feature_repo.plugins.snapshot_frame import snapshot_frame
+from feature_repo.plugins.source_table import locate, open_source
 from feature_repo.plugins.view_request import ViewRequest, describe_view
 
 
@@ -191,17 +195,57 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feas
         table: pa.Table,
         progress: Callable[[int], Any] | None,
     ) -> None:
-        """Add rows to the view's source, atomically. The columns must be the source's, in order."""
-        source = feature_view.batch_source
-        _, columns = get_pyarrow_schema_from_batch_source(config, source)
-        if columns != table.column_names:
-            raise ValueError(
-                f"rows for view '{feature_view.name}' have columns {table.column_names}; its "
-                f"source '{source.name}' has {columns}, in this order"
-            )
-        append_rows(table, source, str(config.repo_path))
+        """Add rows to the view's source, all or none, in the source's columns and order.
+
+        Names may also be those that the source's field mapping makes of them.
+        """
+        source, repo_path = feature_view.batch_source, str(config.repo_path)
+        columns = open_source(source, repo_path).schema.names
+        rows = _in_columns_of(source, columns, table, f"rows for view '{feature_view.name}'")
+        append_rows(rows, source, repo_path)
         if progress:
             progress(table.num_rows)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,
+    ) -> None:
+        """Add logs to the folder of the destination. data: a table, or a folder of Parquet."""
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise ValueError(
+                f"logs go to a {type(destination).__name__}; this store writes to a "
+                f"FileLoggingDestination"
+            )
+        logs = pads.dataset(data, format="parquet").to_table() if isinstance(data, Path) else data
+        filesystem, folder = locate(destination.to_data_source(), str(config.repo_path))
+        add_part(logs, filesystem, folder, destination.partition_by or ())
+
+    @staticmethod
+    def get_table_column_names_and_types_from_data_source(
+        config: RepoConfig, data_source: DataSource
+    ) -> list[tuple[str, str]]:
+        """Names and Arrow types of a source's columns."""
+        schema = open_source(data_source, str(config.repo_path)).schema
+        return [(field.name, str(field.type)) for field in schema]
+
+
+def _in_columns_of(
+    source: DataSource, columns: Sequence[str], table: pa.Table, what: str
+) -> pa.Table:
+    # A data frame that was filtered brings its index along as a column.
+    given = [name for name in table.column_names if not name.startswith("__index_level_")]
+    if given == [source.field_mapping.get(column, column) for column in columns]:
+        return table.select(given).rename_columns(list(columns))
+    if given == list(columns):
+        return table.select(given)
+    raise ValueError(
+        f"{what} have columns {given}; its source '{source.name}' has {columns}, in this order"
+    )
 
 
 def _read_frame(

@@ -1,46 +1,69 @@
-"""Opens a Feast data source as an Arrow dataset: Parquet files in place, all else through Feast.
+"""Opens a Feast data source as an Arrow dataset: Parquet where it lies, all else through Feast.
 
-In: a data source and the repo's path. Out: a pyarrow Dataset whose rows keep the files' order.
+In: a data source and the repo's path. Out: a pyarrow Dataset whose rows keep the files' order, and
+the files theirs by name. Parquet may be a file, a folder (with Hive partitions or without) or a
+pattern, on this machine or in object storage.
 """
 
-import glob
 from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from feast.data_format import ParquetFormat
+from feast.data_format import DeltaFormat, ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.duckdb import _read_data_source
 from feast.infra.offline_stores.file_source import FileSource
+from fsspec.implementations.arrow import ArrowFSWrapper
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
+
+_WILDCARDS = "*?["
+_PACKAGES = {"lance": "pylance"}  # where the package is not called as the module
 
 
 def open_source(source: DataSource, repo_path: str) -> pads.Dataset:
     """The rows behind a source. A relative path counts from the repo, as in Feast's file store."""
     if not is_parquet(source):
-        # Delta, Iceberg, Lance: Feast's DuckDB store knows how to read them.
-        return pads.InMemoryDataset(_read_data_source(source, repo_path).to_pyarrow())
+        return pads.InMemoryDataset(_read_elsewhere(source, repo_path))
     filesystem, path = locate(source, repo_path)
-    # The path is absolute, which Path.glob refuses.
-    files = sorted(glob.glob(path)) if filesystem is None and "*" in path else path  # noqa: PTH207
     try:
-        return pads.dataset(files, format="parquet", filesystem=filesystem)
+        files = list_files(filesystem, path)
+        if not files:
+            raise FileNotFoundError(path)
+        if files == [path]:
+            return pads.dataset(files, format="parquet", filesystem=filesystem)
+        return pads.dataset(
+            files,
+            format="parquet",
+            filesystem=filesystem,
+            partitioning="hive",
+            partition_base_dir=_fixed_part(path),
+        )
     except FileNotFoundError as error:
         raise ValueError(
-            f"no Parquet at '{path}', the source of '{source.name}'; write it with "
+            f"no Parquet at '{source.path}', the source of '{source.name}'; write it with "
             f"`python -m feature_repo.pipelines.build`, or correct the source's path"
+        ) from error
+    except OSError as error:
+        raise ValueError(
+            f"cannot read '{source.path}', the source of '{source.name}': {error}"
         ) from error
 
 
 def with_dictionaries(dataset: pads.Dataset, columns: Sequence[str]) -> pads.Dataset:
     """The dataset with text of these columns read as Parquet stores it: each name once."""
-    if not isinstance(dataset, pads.FileSystemDataset):
-        return dataset
     text = [name for name in columns if dataset.schema.field(name).type == pa.string()]
-    return pads.dataset(
-        dataset.files,
-        format=pads.ParquetFileFormat(dictionary_columns=text),
-        filesystem=dataset.filesystem,
-    )
+    if not isinstance(dataset, pads.FileSystemDataset) or not text:
+        return dataset
+    kind = pads.ParquetFileFormat(dictionary_columns=text)
+    schema = dataset.schema
+    for name in text:
+        encoded = pa.field(name, pa.dictionary(pa.int32(), pa.string()))
+        schema = schema.set(schema.get_field_index(name), encoded)
+    fragments = [
+        kind.make_fragment(file.path, file.filesystem, file.partition_expression)
+        for file in dataset.get_fragments()
+    ]
+    return pads.FileSystemDataset(fragments, schema, kind, dataset.filesystem)
 
 
 def is_parquet(source: DataSource) -> bool:
@@ -50,13 +73,32 @@ def is_parquet(source: DataSource) -> bool:
     )
 
 
-def locate(source: FileSource, repo_path: str) -> tuple[pa.fs.FileSystem | None, str]:
-    """File system (None: local) and path of a file source."""
+def locate(source: FileSource, repo_path: str) -> tuple[FileSystem, str]:
+    """File system and path of a file source."""
     uri = str(FileSource.get_uri_for_file_path(repo_path, source.path))
-    filesystem, path = FileSource.create_filesystem_and_path(
-        uri, source.s3_endpoint_override, source.resolve_credentials()
-    )
-    return filesystem, path.removeprefix("file://")
+    if uri.startswith("s3://"):
+        filesystem, path = FileSource.create_filesystem_and_path(
+            uri, source.s3_endpoint_override, source.resolve_credentials()
+        )
+        return filesystem, path.rstrip("/")
+    if "://" in uri:
+        filesystem, path = FileSystem.from_uri(uri)
+        return filesystem, path.rstrip("/")
+    return LocalFileSystem(), uri.rstrip("/")
+
+
+def list_files(filesystem: FileSystem, path: str) -> list[str]:
+    """Files of a path or pattern, by name.
+
+    As Spark does, names that begin with "." or "_" are passed over, unless they are a partition.
+    """
+    if any(wildcard in path for wildcard in _WILDCARDS):
+        return sorted(ArrowFSWrapper(filesystem).glob(path))
+    if filesystem.get_file_info(path).type == FileType.File:
+        return [path]
+    found = filesystem.get_file_info(FileSelector(path, recursive=True))
+    inside = sorted(info.path for info in found if info.type == FileType.File)
+    return [file for file in inside if not _is_hidden(file.removeprefix(path))]
 
 
 def check_columns(dataset: pads.Dataset, columns: Sequence[str], what: str) -> None:
@@ -73,3 +115,41 @@ def read_columns(dataset: pads.Dataset, columns: Sequence[str], what: str) -> pa
     """The named columns in file order, each in one chunk; `what` names the view in the error."""
     check_columns(dataset, columns, what)
     return dataset.to_table(columns=list(dict.fromkeys(columns))).combine_chunks()
+
+
+def _read_elsewhere(source: DataSource, repo_path: str) -> pa.Table:
+    """Delta, Iceberg, Lance and MLflow, as Feast's DuckDB store reads them."""
+    kind = type(source).__name__
+    if isinstance(source, FileSource):
+        if not isinstance(source.file_format, DeltaFormat):
+            raise ValueError(
+                f"source '{source.name}' is a FileSource of {source.file_format}; this store reads "
+                f"Parquet and Delta, write it as one of them"
+            )
+        kind = "Delta table"
+        uri = FileSource.get_uri_for_file_path(repo_path, source.path)
+        source = FileSource.from_proto(source.to_proto())
+        source.file_options.uri = str(uri)
+    try:
+        return _read_data_source(source, repo_path).to_pyarrow()
+    except ImportError as error:
+        package = _PACKAGES.get(error.name or "", error.name)
+        raise ValueError(
+            f"source '{source.name}' is a {kind}, which is read with the package {package}; run "
+            f"`pip install {package}`"
+        ) from error
+    except AssertionError as error:
+        raise ValueError(
+            f"source '{source.name}' is a {kind}, which this store cannot read; it reads "
+            f"FileSource, IcebergSource, LanceSource and MlflowDatasetSource"
+        ) from error
+
+
+def _fixed_part(path: str) -> str:
+    """The folder below which names can differ: the path, or what is before its first wildcard."""
+    first = min((path.find(wildcard) for wildcard in _WILDCARDS if wildcard in path), default=-1)
+    return path if first < 0 else path[:first].rpartition("/")[0]
+
+
+def _is_hidden(path: str) -> bool:
+    return any(name[:1] in (".", "_") and "=" not in name for name in path.split("/") if name)
