@@ -85,15 +85,17 @@ def run_wide(size: JoinSize, limits: Limits, folder: Path, say: Say) -> dict[str
     with _written(one_more, folder, say, views=[*one_more.view_names, "wide"]) as data:
         names = tuple(size.view_names)
         choices = {
-            "without": names,
-            "with_narrow": tuple(one_more.view_names),
-            "with_wide": (*names, "wide"),
+            "without": (f"{size.views} narrow views", names),
+            "with_narrow": ("one narrow view more", tuple(one_more.view_names)),
+            "with_wide": (f"a view {size.wide} wide more", (*names, "wide")),
         }
         entries = [
             (name, "potluck_pointers", data.model_copy(update={"views": views}))
-            for name, views in choices.items()
+            for name, (_, views) in choices.items()
         ]
         records = race(entries, limits, say)
+        for name, (title, _) in choices.items():
+            records[name]["title"] = title
     wide = median(records["with_wide"], "wall_s")
     return {
         "contestants": records,
