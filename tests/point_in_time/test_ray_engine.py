@@ -5,16 +5,30 @@ retrieval, each with its number as part of every key.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+import os
+import pickle
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
+from feast import Entity, FeatureStore, FeatureView, ValueType
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
+from feast.types import Array, Float32, Float64, Int64
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 from ray.cluster_utils import Cluster
 
+from feature_repo.plugins import ray_engine, ray_plan, ray_tasks
+from feature_repo.plugins.oracle import Label, Row, oracle
 from tests.point_in_time import stores, test_regressions
+from tests.point_in_time.stores import at, open_store, user, values, view_of
 
 pytestmark = [
     pytest.mark.ray,
@@ -66,6 +80,7 @@ def _regressions() -> list[Any]:
     return cases
 
 
+# Thousands of labels: two to a shard would be thousands of files.
 _LARGE = {
     "test_entity_frame_as_sql_keeps_its_order",
     "test_lists_and_embeddings_come_back_in_one_chunk",
@@ -81,3 +96,298 @@ def test_every_regression_test_passes(
 ) -> None:
     engine(partitions=3, shard_rows=1500 if case.__name__ in _LARGE else 2)
     case(tmp_path, **arguments)
+
+
+class Case(NamedTuple):
+    """A label, or a row with its created instant."""
+
+    name: str | None
+    number: int | None
+    at: int | None
+    created: int | None
+
+
+_NAMES = st.sampled_from(["a", "b", "ab", None])
+_NUMBERS = st.sampled_from([0, 1, 2**40, None])
+_HOURS = st.one_of(st.none(), st.integers(0, 6))
+_LABELS = st.lists(st.builds(Case, _NAMES, _NUMBERS, _HOURS, st.none()), max_size=8)
+_ROWS = st.lists(st.builds(Case, _NAMES, _NUMBERS, _HOURS, _HOURS), max_size=12)
+# The keys of the views, beside the world's number, which stands for a view without entity.
+_VIEW_KEYS: dict[str, tuple[str, ...]] = {"w": (), "n": ("name",), "nn": ("name", "number")}
+_TTLS = {"": None, "_ttl": 2}
+_ENTITIES = [
+    Entity(name="world", join_keys=["world"], value_type=ValueType.INT64),
+    Entity(name="name", join_keys=["name"], value_type=ValueType.STRING),
+    Entity(name="number", join_keys=["number"], value_type=ValueType.INT64),
+]
+
+
+@pytest.fixture(scope="module")
+def worlds() -> list[tuple[list[Case], list[Case]]]:
+    """Labels and rows of 1500 worlds that Hypothesis makes up."""
+    made = []
+
+    @settings(max_examples=1500, derandomize=True, database=None, phases=[Phase.generate])
+    @given(_LABELS, _ROWS)
+    def keep(labels: list[Case], rows: list[Case]) -> None:
+        made.append((labels, rows))
+
+    keep()
+    return made
+
+
+def _packed(worlds: Sequence[Sequence[Case]], instant: str) -> pa.Table:
+    """The cases of all worlds in one table, `instant` being the name of their time."""
+    numbered = [(number, case) for number, cases in enumerate(worlds) for case in cases]
+    cases = [case for _, case in numbered]
+    return pa.table(
+        {
+            "world": pa.array([number for number, _ in numbered], pa.int64()),
+            "name": pa.array([case.name for case in cases], pa.string()),
+            "number": pa.array([case.number for case in cases], pa.int64()),
+            instant: _instants([case.at for case in cases]),
+            "created": _instants([case.created for case in cases]),
+            "value": pa.array(range(len(cases)), pa.int64()),
+        }
+    )
+
+
+def _instants(hours: list[int | None]) -> pa.Array:
+    return pa.array([None if hour is None else at(hour) for hour in hours], _INSTANT)
+
+
+def _expected(
+    worlds: list[tuple[list[Case], list[Case]]], keys: tuple[str, ...], ttl: int | None, cut: bool
+) -> list[int]:
+    """What the oracle says of every label, in row numbers of the packed table."""
+    expected, first = [], 0
+    for labels, rows in worlds:
+        seen = [Row(_keys(row, keys), row.at, row.created) for row in rows]
+        found = [oracle(Label(_keys(label, keys), label.at), seen, ttl, cut) for label in labels]
+        expected += [row if row < 0 else first + row for row in found]
+        first += len(rows)
+    return expected
+
+
+def _keys(case: Case, names: tuple[str, ...]) -> tuple[object, ...]:
+    return tuple(getattr(case, name) for name in names)
+
+
+def _world_store(folder: Path, rows: pa.Table) -> FeatureStore:
+    """Views by three kinds of keys, with and without ttl, over one file of several row groups."""
+    views = [
+        view_of(
+            folder,
+            f"{name}{suffix}",
+            rows,
+            [entity for entity in _ENTITIES if entity.name in ("world", *keys)],
+            {"value": Int64},
+            ttl=at(ttl) - at(0) if ttl else None,
+            created_timestamp_column="created",
+        )
+        for name, keys in _VIEW_KEYS.items()
+        for suffix, ttl in _TTLS.items()
+    ]
+    for view in views:
+        pq.write_table(rows, folder / f"{view.name}.parquet", row_group_size=1700)
+    return open_store(folder, *_ENTITIES, *views)
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 7])
+def test_thousands_of_worlds_equal_the_oracle(
+    engine: Callable[..., None],
+    worlds: list[tuple[list[Case], list[Case]]],
+    tmp_path: Path,
+    partitions: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_plan, "PIECE_BYTES", 30_000)
+    monkeypatch.setattr(ray_engine, "SENT_BYTES", 5_000)
+    engine(partitions, shard_rows=1100)
+    store = _world_store(tmp_path, _packed([rows for _, rows in worlds], "at"))
+    asked = _packed([labels for labels, _ in worlds], "event_timestamp")
+    asked = asked.drop_columns(["created"]).rename_columns({"value": "label"})
+    assert asked.num_rows > 3000
+    references = [f"{name}{suffix}:value" for name in _VIEW_KEYS for suffix in _TTLS]
+    for cut in (False, True):
+        job = store.get_historical_features(
+            asked, references, full_feature_names=True, filter_by_created_timestamp=cut
+        )
+        pointers, table = job.to_pointers(), job.to_arrow()
+        assert table.select(asked.column_names).equals(asked)
+        for name, keys in _VIEW_KEYS.items():
+            for suffix, ttl in _TTLS.items():
+                expected = _expected(worlds, keys, ttl, cut)
+                view = f"{name}{suffix}"
+                assert pointers.views[view].rows.tolist() == expected
+                assert pointers.views[view].rows.dtype == np.int32
+                assert table.column(f"{view}__value").fill_null(-1).to_pylist() == expected
+
+
+class Large(NamedTuple):
+    """60,000 rows in eight row groups, 20,000 labels, and what one machine makes of them."""
+
+    view: FeatureView
+    asked: pa.Table
+    joined: pa.Table
+    pointers: list[int]
+
+    def job(self, folder: Path) -> Any:
+        folder.mkdir(exist_ok=True)
+        store = open_store(folder, user, self.view)
+        return store.get_historical_features(self.asked, ["v:value", "v:embedding"])
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Large:
+    folder, random = tmp_path_factory.mktemp("large"), np.random.default_rng(7)
+    rows = pa.table(
+        {
+            "user_id": [f"user {n}" for n in random.integers(0, 5000, 60_000)],
+            "at": pa.array(random.integers(0, 10**12, 60_000), _INSTANT),
+            "value": random.random(60_000),
+            "embedding": pa.array(list(random.random((60_000, 4))), pa.list_(pa.float32())),
+        }
+    )
+    features = {"value": Float64, "embedding": Array(Float32)}
+    view = view_of(folder, "v", rows, features=features, ttl=at(24) - at(0))
+    pq.write_table(rows, folder / "v.parquet", row_group_size=7500)
+    names = pa.array([f"user {n}" for n in random.integers(0, 5500, 20_000)])
+    asked = pa.table(
+        {
+            "user_id": names.dictionary_encode(),
+            "event_timestamp": pa.array(random.integers(0, 10**12, 20_000), _INSTANT),
+            "impression": np.arange(20_000),
+        }
+    )
+    job = Large(view, asked, asked, []).job(folder)
+    return Large(view, asked, job.to_arrow(), job.to_pointers().views["v"].rows.tolist())
+
+
+def test_the_result_is_in_shards_and_nothing_large_comes_to_the_driver(
+    engine: Callable[..., None], large: Large, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    received: list[int] = []
+    get = ray.get
+
+    def weighed(references: Any, **options: Any) -> Any:
+        results = get(references, **options)
+        received.append(len(pickle.dumps(results)))
+        return results
+
+    engine(partitions=4, shard_rows=6000)
+    job = large.job(tmp_path / "repo")
+    with monkeypatch.context() as patch:
+        patch.setattr(ray_tasks.ray, "get", weighed)
+        filesystem, paths = job.shards
+    assert sum(received) < 5000
+    shards = [pq.read_table(path, filesystem=filesystem) for path in paths]
+    assert [shard.num_rows for shard in shards] == [6000, 6000, 6000, 2000]
+    assert pa.concat_tables(shards).combine_chunks().equals(large.joined)
+    assert not [path for path in Path(paths[0]).parent.iterdir() if path.suffix != ".parquet"]
+    result = job.to_arrow()
+    assert result.schema.equals(large.joined.schema)
+    assert result.equals(large.joined)
+    assert {column.num_chunks for column in result.columns} == {1}
+    assert job.to_pointers().views["v"].rows.tolist() == large.pointers
+    assert job.metadata.keys == ["user_id", "impression"]
+
+
+def test_ray_data_reads_the_shards_and_a_saved_data_set_holds_them(
+    engine: Callable[..., None], large: Large, tmp_path: Path
+) -> None:
+    engine(partitions=2, shard_rows=8000)
+    job = large.job(tmp_path / "repo")
+    read = job.to_ray_dataset().to_pandas().sort_values("impression")
+    assert values(read["value"]) == large.joined.column("value").to_pylist()
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    (folder / "part-00007.parquet").write_bytes(b"of an earlier data set")
+    job.persist(SavedDatasetFileStorage(path=str(folder)), allow_overwrite=True)
+    assert len(list(folder.iterdir())) == 3
+    assert pq.read_table(folder).combine_chunks().equals(large.joined)
+
+
+def _marked(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Under the name that the engine gives its tasks, pickled by value as a test's function is."""
+    function.__name__ = name
+    return function
+
+
+@pytest.mark.parametrize("name", ["split_labels", "split_rows", "match_partition", "write_shard"])
+def test_what_a_killed_worker_held_is_done_again(
+    engine: Callable[..., None],
+    large: Large,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """The first worker that has done such a task dies before anybody hears of it."""
+    original, killed = getattr(ray_engine, name), tmp_path / "killed"
+
+    def dies_once(*arguments: Any) -> Any:
+        result = original(*arguments)
+        try:
+            killed.touch(exist_ok=False)
+        except FileExistsError:
+            return result
+        os._exit(1)
+
+    engine(partitions=3, shard_rows=7000)
+    monkeypatch.setattr(ray_engine, name, _marked(name, dies_once))
+    assert large.job(tmp_path / "repo").to_arrow().equals(large.joined)
+    assert killed.exists()
+
+
+def test_what_a_lost_node_held_is_made_again(
+    cluster: Cluster,
+    engine: Callable[..., None],
+    large: Large,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A node goes when it holds rows that were split, and before anybody has read them."""
+    done, gone = tmp_path / "done", tmp_path / "gone"
+    done.mkdir()
+    split, match = ray_engine.split_rows, ray_engine.match_partition
+
+    def split_rows(*arguments: Any) -> Any:
+        result = split(*arguments)
+        node = ray.get_runtime_context().get_node_id()
+        (done / f"{node}.{time.monotonic_ns()}").touch()
+        return result
+
+    def match_partition(*arguments: Any) -> Any:
+        while not gone.exists():
+            time.sleep(0.05)
+        return match(*arguments)
+
+    engine(partitions=2, shard_rows=7000)
+    monkeypatch.setattr(ray_plan, "PIECE_BYTES", 1)
+    monkeypatch.setattr(ray_engine, "split_rows", split_rows)
+    monkeypatch.setattr(ray_engine, "match_partition", match_partition)
+    job = large.job(tmp_path / "repo")
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(job.to_arrow)
+        while len(list(done.iterdir())) < 8:
+            assert not result.done(), result.result()
+            time.sleep(0.05)
+        victim = cluster.list_all_nodes()[-1]
+        held = list(done.glob(f"{victim.node_id}.*"))
+        assert held
+        cluster.remove_node(victim, allow_graceful=False)
+        gone.touch()
+        assert result.result().equals(large.joined)
+    assert len(list(done.iterdir())) >= 8 + len(held)
+
+
+def test_shards_need_a_folder_that_all_nodes_share(
+    engine: Callable[..., None], large: Large, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine(partitions=2, shard_rows=7000)
+    monkeypatch.setitem(stores.ENGINE, "shard_dir", None)
+    if len([node for node in ray.nodes() if node["Alive"]]) == 1:
+        assert large.job(tmp_path).to_arrow().equals(large.joined)
+        return
+    with pytest.raises(ValueError, match="nodes, which share no temporary folder; set shard_dir"):
+        large.job(tmp_path).to_arrow()
