@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from feast import FeatureStore, RepoConfig
-from feast.errors import FeastError
 from feast.infra.registry.registry import (
     get_registry_store_class_from_scheme,
     get_registry_store_class_from_type,
@@ -29,7 +28,7 @@ from feast.repo_config import get_offline_config_from_type
 
 from feature_repo.plugins.doctor_report import OUR_STORE, Report, as_text, as_values
 from feature_repo.plugins.doctor_trials import Trials, ViewReport
-from feature_repo.plugins.doctor_views import CheckedView, read_views
+from feature_repo.plugins.doctor_views import CheckedView, Refusal, read_views
 from feature_repo.plugins.doctor_warnings import warnings_of
 
 MANUAL = """
@@ -54,7 +53,7 @@ def examine(repo: Path, wanted: Sequence[str], store_type: str | None) -> Report
     store = open_repo(repo)
     views = read_views(store, wanted)
     if not views:
-        raise ValueError(
+        raise Refusal(
             f"the registry of {repo} has no feature views with a batch source; run "
             f"`feast -c {repo} apply`"
         )
@@ -77,7 +76,7 @@ def examine(repo: Path, wanted: Sequence[str], store_type: str | None) -> Report
 def open_repo(repo: Path) -> FeatureStore:
     """The repo's store. A registry that is not there is an error: Feast itself would make one."""
     if not (repo / "feature_store.yaml").is_file():
-        raise ValueError(
+        raise Refusal(
             f"no feature_store.yaml in '{repo}'; give the folder of a Feast repo, or make one "
             f"with `feast init`"
         )
@@ -93,7 +92,7 @@ def open_repo(repo: Path) -> FeatureStore:
         try:
             stored(registry, repo).get_registry_proto()
         except FileNotFoundError as error:
-            raise ValueError(
+            raise Refusal(
                 f"no registry at '{registry.path}'; run `feast -c {repo} apply`"
             ) from error
     return store
@@ -113,17 +112,19 @@ def _unchecked(views: Sequence[CheckedView]) -> list[ViewReport]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Stores print, log and warn while they work; the report is what this command has to say."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
+def _quiet(repo: Path) -> Iterator[None]:
+    """Stores print, log and warn while they work; the report is what this command has to say.
+
+    Classes that the repo defines itself are found in its folder, as by `feast apply`.
+    """
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         logging.disable(logging.ERROR)
+        sys.path.append(str(repo))
         try:
             yield
         finally:
+            sys.path.remove(str(repo))
             logging.disable(logging.NOTSET)
 
 
@@ -150,23 +151,29 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is in its help."""
     args = make_parser().parse_args(arguments)
+    repo = args.repo.resolve()
     try:
-        with _quiet():
-            report = examine(args.repo.resolve(), args.view, args.store)
+        with _quiet(repo):
+            report = examine(repo, args.view, args.store)
         if args.json:
             args.json.write_text(json.dumps(as_values(report), indent=1) + "\n")
-    except (ValueError, OSError, ImportError, FeastError) as error:
-        print(f"doctor: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+    except Refusal as error:
+        return _give_up(str(error))
+    except Exception as error:  # noqa: BLE001  # uncaught it would exit with 1: "at risk"
+        kind = type(error).__name__
+        return _give_up(f"{kind}: {error}; does `feast -c {repo} feature-views list` work?")
     print(as_text(report, colour=sys.stdout.isatty()), end="")
     if report.not_checked:
-        print(
-            f"doctor: {report.not_checked}; run it with `--store potluck` or another store of "
-            f"files to check the definitions",
-            file=sys.stderr,
+        return _give_up(
+            f"{report.not_checked}; to check the definitions in a store of files, run "
+            f"`python -m feature_repo.plugins.doctor {repo} --store potluck`"
         )
-        return 2
     return 1 if report.at_risk else 0
+
+
+def _give_up(why: str) -> int:
+    print(f"doctor: {' '.join(why.split())}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def _head(report: Report) -> str:
         [
             f"repo           {report.repo} (project {report.project})",
             f"offline store  {report.offline_store}",
-            f"views          {len(report.views)}, of {shapes} shapes, in {report.took_s:.0f} s",
+            f"views          {len(report.views)} (shapes: {shapes}), in {report.took_s:.0f} s",
         ]
     )
 
@@ -157,12 +157,9 @@ def _summary(report: Report) -> str:
     if report.not_checked:
         return f"No case was run: {report.not_checked}."
     if not report.at_risk:
-        return f"Healthy: no view of {len(report.views)} loses or leaks rows."
-    lines = _filled(
-        f"{len(report.at_risk)} of {len(report.views)} views lose or leak rows: "
-        f"{', '.join(report.at_risk)}.",
-        "At risk: ",
-    )
+        return f"Healthy: 0 of {len(report.views)} views lose or leak rows."
+    names = ", ".join(report.at_risk)
+    lines = _filled(f"{len(report.at_risk)} of {len(report.views)} views: {names}.", "At risk: ")
     if report.offline_store != OUR_STORE:
         lines += [
             f"To fix it, set in {report.repo}/feature_store.yaml",

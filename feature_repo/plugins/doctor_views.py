@@ -16,6 +16,10 @@ _LONGEST_TTL = timedelta(days=36_500)  # beyond it instants leave what nanosecon
 _US = timedelta(microseconds=1)
 
 
+class Refusal(ValueError):
+    """Why a repo cannot be checked, with the command that helps."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """What decides how rows of a view are matched. Names are the view's own."""
@@ -63,13 +67,16 @@ class CheckedView:
 def read_views(store: FeatureStore, wanted: Sequence[str]) -> list[CheckedView]:
     """The repo's views that have a history, sorted by name; `wanted` restricts them.
 
-    ValueError if a wanted view is not in the registry.
+    Refusal if a wanted view is not in the registry.
     """
     found = {view.name: view for view in store.list_batch_feature_views()}
     found |= {view.name: view for view in store.list_stream_feature_views()}
     missing = sorted(set(wanted) - found.keys())
     if missing:
-        raise ValueError(f"no view named {missing} in the registry (has: {sorted(found)})")
+        raise Refusal(
+            f"no view named {missing} in the registry (has: {sorted(found)}); correct --view, or "
+            f"run `feast apply`"
+        )
     names = sorted(set(wanted) or found)
     return [_checked(store, found[name]) for name in names if found[name].batch_source]
 
