@@ -77,13 +77,13 @@ def _runs(
 ) -> Iterator[list[tuple[pads.ParquetFileFragment, int]]]:
     """Row groups with their bytes, together about `piece_bytes`; one empty run for no row group."""
     run: list[tuple[pads.ParquetFileFragment, int]] = []
-    for file in dataset.get_fragments():
-        for group in file.split_by_row_group():
-            run.append((group, _num_bytes(group, columns)))
-            if sum(size for _, size in run) >= piece_bytes:
-                yield run
-                run = []
-    if run or not dataset.count_rows():
+    groups = [group for file in dataset.get_fragments() for group in file.split_by_row_group()]
+    for group in groups:
+        run.append((group, _num_bytes(group, columns)))
+        if sum(size for _, size in run) >= piece_bytes:
+            yield run
+            run = []
+    if run or not groups:
         yield run
 
 
