@@ -10,6 +10,7 @@ never enter: a wide embedding costs the join nothing. Knows nothing of Feast.
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,12 @@ _LARGEST = 2**62  # packed keys stay below, so that sums of two cannot overflow
 _SLICE = 1 << 20  # labels of one thread at a time: 8 MB of packed keys
 # Micro- and nanoseconds in themselves, in ms, s and days; the first that fits is taken.
 _STEPS = (1, 1_000, 1_000_000, 1_000_000_000, 86_400_000_000, 86_400_000_000_000)
+
+
+class Column(Protocol):
+    """Integers a slice at a time: an array, or what makes them when asked."""
+
+    def __getitem__(self, part: slice, /) -> Integers: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class AsOf:
 
 
 def match_rows(
-    keys: Integers, at: Integers, view: ViewRows, as_of: AsOf, threads: int | None = None
+    keys: Column, at: Integers, view: ViewRows, as_of: AsOf, threads: int | None = None
 ) -> Pointers:
     """Number of the view row that each label sees [n]; int32 where m allows it.
 
@@ -64,21 +71,22 @@ def match_rows(
     >>> match_rows(np.array([0, 0, 1]), np.array([15, 5, 99]), view, AsOf()).tolist()
     [0, -1, 2]
     """
-    rows = _none(len(keys), len(view.keys))
+    rows = _none(len(at), len(view.keys))
     sorted_rows = SortedRows.build(view, as_of.created_cutoff)
     if not len(sorted_rows.order):
         return rows
 
     def match(part: slice) -> None:
-        found = sorted_rows.newest(keys[part], at[part])
+        asked = at[part]
+        found = sorted_rows.newest(keys[part], asked)
         if as_of.ttl is not None:
             # ttl after the search: if the newest row has expired, so have all others. A match is
             # never younger than 0, so the difference fits in 64 bits without a sign.
-            age = at[part].view(np.uint64) - view.at[found].view(np.uint64)
+            age = asked.view(np.uint64) - view.at[found].view(np.uint64)
             found = np.where(age <= np.uint64(as_of.ttl), found, NO_ROW)
         rows[part] = found
 
-    parts = [slice(start, start + _SLICE) for start in range(0, len(keys), _SLICE)]
+    parts = [slice(start, start + _SLICE) for start in range(0, len(at), _SLICE)]
     with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
         # numpy sorts and searches without holding the interpreter.
         list(pool.map(match, parts))
@@ -136,7 +144,7 @@ class Axis:
     def positions(self, at: Integers) -> Integers:
         """The last position at or before each instant [n]."""
         if self.moments is not None:
-            place, by = _search(self.moments, at)
+            place, by = search(self.moments, at)
             positions = np.empty_like(place)
             positions[by] = place + 1
             return positions
@@ -187,7 +195,7 @@ class SortedRows:
     def newest(self, keys: Integers, at: Integers) -> Integers:
         """The row that each label sees [n], NO_ROW for none."""
         base = keys * self.axis.width
-        place, by = _search(self.packed, base + self.axis.positions(at))
+        place, by = search(self.packed, base + self.axis.positions(at))
         # The place may be a row of an earlier key; a label without one is before all rows.
         hit = (place >= 0) & (self.packed[place] >= base[by])
         rows = np.empty_like(place)
@@ -207,10 +215,11 @@ def _best_so_far(keys: Integers, at: Integers, created: Integers, order: Integer
     return worst_first[np.maximum.accumulate(rank[order] + of_key) - of_key]
 
 
-def _search(ascending: Integers, wanted: Integers) -> tuple[Integers, Integers]:
-    """The last place at or before each wanted value, -1 for none; and the order they come in.
+def search(ascending: Integers, wanted: Integers) -> tuple[Integers, Integers]:
+    """The last place at or before each wanted value, -1 for none; and which value each is of.
 
-    In ascending order: a search that jumps about in memory takes five times as long.
+    Values are looked for in ascending order: a search that jumps about in memory takes five times
+    as long.
     """
     by = np.argsort(wanted)
     return np.searchsorted(ascending, wanted[by], side="right") - 1, by

@@ -1,17 +1,22 @@
 """Join keys of any type and number as one integer a row, so that the join compares integers only.
 
 In: the key columns of labels and of a view. Out: int64 codes; equal codes mean equal keys. A label
-whose key the view lacks is known before the join.
+whose key the view lacks is known before the join. Codes of labels are made a slice at a time: of a
+hundred million labels nothing is held but the columns given.
 """
+
+# Shapes: n labels, m view rows, s labels of a slice
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.plugins.as_of import NO_KEY, Integers
+from feature_repo.plugins.as_of import NO_KEY, Column, Integers, search
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class KeyColumn:
 class Codes:
     """Join keys of both sides as numbers."""
 
-    labels: Integers
+    labels: Column
     """[n]: NO_KEY where a key is null or the view has no such key."""
     rows: Integers
     """[m]: NO_KEY where a key is null."""
@@ -43,15 +48,12 @@ def encode_keys(columns: Sequence[KeyColumn], num_labels: int, num_rows: int) ->
 
     >>> asked, known = (plain_keys(pa.chunked_array([x])) for x in (["b", "z", None], ["a", "b"]))
     >>> codes = encode_keys([KeyColumn("user", asked, known)], 3, 2)
-    >>> codes.labels.tolist(), codes.rows.tolist()
+    >>> codes.labels[0:3].tolist(), codes.rows.tolist()
     ([1, -1, -1], [0, 1])
     """
     if not columns:
         return Codes(np.zeros(num_labels, np.int64), np.zeros(num_rows, np.int64), 1)
-    codes, *others = (_encode_column(column) for column in columns)
-    for other in others:
-        codes = _combined(codes, other)
-    return codes
+    return reduce(_paired, (_encode_column(column) for column in columns))
 
 
 def plain_keys(column: pa.ChunkedArray) -> pa.Array:
@@ -70,66 +72,100 @@ def plain_keys(column: pa.ChunkedArray) -> pa.Array:
     return values
 
 
-def _combined(one: Codes, other: Codes) -> Codes:
-    """Codes of pairs of keys."""
-    labels, rows = (
-        np.where((a == NO_KEY) | (b == NO_KEY), NO_KEY, a * other.size + b)
-        for a, b in ((one.labels, other.labels), (one.rows, other.rows))
-    )
-    codes = Codes(labels, rows, one.size * other.size)
-    if codes.size <= _sparse(len(rows), len(labels)):
-        return codes
-    # Small again, so that a third key fits.
-    return _by_first_place(*(pa.array(side, mask=side == NO_KEY) for side in (labels, rows)))
-
-
 def _encode_column(column: KeyColumn) -> Codes:
     rows = column.rows
     labels = comparable(column.labels, rows.type, column.name)
     if pa.types.is_int64(rows.type) and len(rows) > rows.null_count:
         ends = pc.min_max(rows).as_py()
         first, last = ends["min"], ends["max"]
-        if last - first < _sparse(len(rows), len(labels)):
-            # Numbers that lie close together are their own codes.
+        # Numbers that lie close together are their own codes.
+        if last - first <= 4 * (len(rows) + len(labels)):
             return Codes(
-                _offsets(labels, first, last), _offsets(rows, first, last), last - first + 1
+                Offsets(labels, first, last), Offsets(rows, first, last)[:], last - first + 1
             )
-    return _by_first_place(labels, rows)
-
-
-def _sparse(num_rows: int, num_labels: int) -> int:
-    """Codes from here on are too far apart to be worth no hashing."""
-    return 4 * (num_rows + num_labels) + 1
-
-
-def _offsets(values: pa.Array, first: int, last: int) -> Integers:
-    """Whole numbers counted from `first`; NO_KEY for null and for what lies outside."""
-    numbers = values.fill_null(first).to_numpy()
-    inside = (numbers >= first) & (numbers <= last)
-    if values.null_count:
-        inside &= values.is_valid().to_numpy(zero_copy_only=False)
-    # Outside, the difference might not fit.
-    offsets: Integers = np.clip(numbers, first, last) - first
-    offsets[~inside] = NO_KEY
-    return offsets
-
-
-def _by_first_place(labels: pa.Array, rows: pa.Array) -> Codes:
-    """Codes of values by their first place among the rows."""
     if not pa.types.is_dictionary(rows.type):
-        rows = rows.dictionary_encode()
+        labels, rows = labels.dictionary_encode(), rows.dictionary_encode()
     known = rows.dictionary
-    if pa.types.is_dictionary(labels.type):
-        of_name = pc.index_in(labels.dictionary, value_set=known, skip_nulls=True)
-        found = of_name.take(labels.indices)
-    else:
-        found = pc.index_in(labels, value_set=known, skip_nulls=True)
-    return Codes(_numbers(found), _numbers(rows.indices), max(len(known), 1))
+    codes = pc.index_in(labels.dictionary, value_set=known, skip_nulls=True)
+    return Codes(
+        Names(np.append(_filled(codes), NO_KEY), _filled(labels.indices)),
+        _filled(rows.indices).astype(np.int64),
+        max(len(known), 1),
+    )
 
 
-def _numbers(codes: pa.Array) -> Integers:
-    numbers: Integers = codes.fill_null(NO_KEY).to_numpy().astype(np.int64, copy=False)
-    return numbers
+def _paired(one: Codes, other: Codes) -> Codes:
+    """Codes of pairs of keys: their places among the pairs that the view has."""
+    pairs = Pairs(one.rows, other.rows, other.size, None)[:]
+    known, places = np.unique(pairs, return_inverse=True)
+    if len(known) and known[0] == NO_KEY:
+        known, places = known[1:], places - 1  # NO_KEY is -1, too
+    return Codes(Pairs(one.labels, other.labels, other.size, known), places, max(len(known), 1))
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Whole numbers counted from `first`; NO_KEY for null and for what lies outside."""
+
+    values: pa.Array
+    first: int
+    last: int
+
+    def __getitem__(self, part: slice, /) -> Integers:
+        """[s]"""
+        values = self.values[part]
+        numbers = values.fill_null(self.first) if values.null_count else values
+        numbers = numbers.to_numpy()
+        # Outside, the difference might not fit.
+        offsets: Integers = np.clip(numbers, self.first, self.last) - self.first
+        offsets[(numbers < self.first) | (numbers > self.last)] = NO_KEY
+        if values.null_count:
+            offsets[values.is_null().to_numpy(zero_copy_only=False)] = NO_KEY
+        return offsets
+
+
+@dataclass(frozen=True)
+class Names:
+    """Values as numbers of names, each of which has a code."""
+
+    codes: npt.NDArray[np.int32]
+    """By number; behind the last one NO_KEY, which is what -1 takes."""
+    numbers: npt.NDArray[np.int32]
+    """[n], -1 for null."""
+
+    def __getitem__(self, part: slice, /) -> Integers:
+        """[s]"""
+        return self.codes[self.numbers[part]].astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of keys as one number, or as its place among the `known` ones."""
+
+    one: Column
+    other: Column
+    other_size: int
+    known: Integers | None
+    """Ascending."""
+
+    def __getitem__(self, part: slice, /) -> Integers:
+        """[s]: NO_KEY where either is, or where the pair is not known."""
+        one, other = self.one[part], self.other[part]
+        pairs = np.where((one == NO_KEY) | (other == NO_KEY), NO_KEY, one * self.other_size + other)
+        if self.known is None:
+            return pairs
+        place, by = search(self.known, pairs)
+        found = (place >= 0) & (self.known[place] == pairs[by]) if len(self.known) else place >= 0
+        codes = np.empty_like(place)
+        codes[by] = np.where(found, place, NO_KEY)
+        return codes
+
+
+def _filled(numbers: pa.Array) -> npt.NDArray[np.int32]:
+    filled: npt.NDArray[np.int32] = (
+        numbers.fill_null(NO_KEY) if numbers.null_count else numbers
+    ).to_numpy()
+    return filled
 
 
 def _named(column: pa.ChunkedArray) -> pa.Array:

@@ -41,5 +41,8 @@ class KeyedJoin:
 
 
 def _counts(at: Instants, unit: Unit) -> Integers:
-    counts: Integers = at.in_unit(unit).fill_null(NEVER).to_numpy()
-    return counts
+    counts = at.in_unit(unit)
+    if counts.null_count:
+        counts = counts.fill_null(NEVER)
+    instants: Integers = counts.to_numpy()
+    return instants

@@ -61,7 +61,7 @@ def _encoded(
     codes = encode_keys(keys, len(labels), len(rows))
     created = _instants([row.created for row in rows], scale) if has_created else None
     view = ViewRows(codes.rows, codes.size, _instants([row.at for row in rows], scale), created)
-    return codes.labels, _instants([label.at for label in labels], scale), view
+    return codes.labels[:], _instants([label.at for label in labels], scale), view
 
 
 @settings(max_examples=3_000, deadline=None, derandomize=True)
