@@ -29,7 +29,7 @@ def draw_race(report: dict[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(drawn)), [record["title"] for _, record, _ in drawn], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(right=max(seconds for _, _, seconds in drawn) * 12)
+    axes.set_xlim(right=max(seconds for _, _, seconds in drawn) * 4)
     axes.set_xlabel("seconds (log)")
     _save(figure, path)
 
@@ -61,7 +61,7 @@ def draw_scaling(report: dict[str, Any], path: Path) -> None:
         axes.plot(labels, expected, ":", color=color, linewidth=1)
     axes.plot([], [], ":", color="black", linewidth=1, label="n log n through the first point")
     axes.set(xscale="log", yscale="log", xlabel="labels", ylabel="seconds")
-    axes.grid(which="major", alpha=0.3)
+    axes.grid(which="both", alpha=0.2)
     axes.legend(fontsize=8)
     _save(figure, path)
 
@@ -82,4 +82,4 @@ def _words(record: Record, seconds: float) -> str:
 def _save(figure: Figure, path: Path) -> None:
     # Without a date and with fixed ids the same figures give the same file.
     with matplotlib.rc_context({"svg.hashsalt": "joins", "svg.fonttype": "none"}):
-        figure.savefig(path, metadata={"Date": None})
+        figure.savefig(path, bbox_inches="tight", metadata={"Date": None})

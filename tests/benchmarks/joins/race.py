@@ -71,10 +71,10 @@ def run_once(contestant: str, data: JoinData, limits: Limits, sampled: bool = Fa
     with log.open("wb") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.benchmarks.joins.one_join", task.model_dump_json()],
-            cwd=ROOT,
+            cwd=data.folder,  # where an in-memory DuckDB spills
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONWARNINGS": "ignore", "TMPDIR": str(data.folder)},
+            env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)},
         )
         try:
             ended = _watched(process, out.with_suffix(".state"), limits)
@@ -106,6 +106,12 @@ def in_words(run: Record) -> str:
 def median(record: Record, figure: str) -> float | None:
     """The median of a figure; None where the contestant did not get to its end."""
     return record[figure]["median"] if figure in record else None
+
+
+def at_least(record: Record) -> float | None:
+    """Seconds that a contestant had run when it was stopped; None for one that was not."""
+    seconds: float | None = record.get("wall_s_at_least")
+    return seconds
 
 
 def ratio(over: float | None, under: float | None) -> float | None:

@@ -1,6 +1,7 @@
 """The benchmark itself: what it writes, and that a wrong contestant does not pass for fast."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,29 @@ def _never_ready(_: JoinData) -> Any:
 BROKEN = Contestant("never ready", "rows", _never_ready, lambda _, it: it)
 
 
+WARM_UP = 100  # labels of the first, small join, which may come to its end
+
+
+def _never_done(data: JoinData) -> Any:
+    return lambda: time.sleep(600 if data.size.labels > WARM_UP else 0)
+
+
+SLOW = Contestant("never done", "rows", _never_done, lambda _, it: it)
+
+
+def _never_enough(data: JoinData) -> Any:
+    def join() -> None:
+        kept = []
+        while data.size.labels > WARM_UP:
+            kept.append(np.ones(10_000_000))
+            time.sleep(0.02)
+
+    return join
+
+
+GREEDY = Contestant("never enough", "rows", _never_enough, lambda _, it: it)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> JoinData:
     written = write_data(tmp_path_factory.mktemp("joins"), SIZE)
@@ -56,10 +80,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> JoinData:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("race")
+    also = ",".join(f"{__name__}:{name}" for name in ("LEAKING", "BROKEN", "SLOW", "GREEDY"))
     point_in_time.main(
-        f"--labels 3e2 --rows 200 --keys 5 --views 2 --repeat 1 --json {folder}/out.json "
-        f"--folder {folder} --only polars_pointers,duckdb_rows "
-        f"--also {__name__}:LEAKING,{__name__}:BROKEN".split()
+        f"--labels 3e2 --rows 200 --keys 5 --views 2 --repeat 1 --timeout-s 3 --memory-gb 1 "
+        f"--only polars_pointers,duckdb_rows --also {also} "
+        f"--json {folder}/out.json --folder {folder}".split()
     )
     assert [path.name for path in folder.iterdir()] == ["out.json"]  # the data is gone
     found: dict[str, Any] = json.loads((folder / "out.json").read_text())
@@ -89,6 +114,14 @@ def test_one_that_breaks_is_recorded(report: dict[str, Any]) -> None:
     record = report["contestants"][f"{__name__}:BROKEN"]
     assert record["outcome"] == "failed: OSError: no such cluster"
     assert "wall_s" not in record
+
+
+def test_one_that_passes_a_limit_is_ended_and_recorded(report: dict[str, Any]) -> None:
+    slow, greedy = (report["contestants"][f"{__name__}:{name}"] for name in ("SLOW", "GREEDY"))
+    assert slow["outcome"] == "out of time (limit 3 s)"
+    assert slow["wall_s_at_least"] >= 3
+    assert greedy["outcome"] == "out of memory (limit 1 GB)"
+    assert greedy["peak_bytes_at_least"] > 1e9
 
 
 def test_the_page_shows_every_contestant(report: dict[str, Any]) -> None:
