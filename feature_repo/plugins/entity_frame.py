@@ -34,7 +34,11 @@ class EntityFrame:
                 f"view '{view}' is joined on '{column}', which the entity frame lacks "
                 f"(has: {self.table.column_names})"
             )
-        return self.table.column(column)
+        values = self.table.column(column)
+        if values.null_count == len(values):
+            # pandas takes a column without any value for numbers.
+            return pa.chunked_array([pa.nulls(len(values))])
+        return values
 
     def runs(self, num_rows: int) -> Iterator["EntityFrame"]:
         """Runs of `num_rows` rows, at least one, which may be empty."""
@@ -94,7 +98,10 @@ def _to_arrow(entity_df: Any, connection: duckdb.DuckDBPyConnection) -> pa.Table
 def _query(sql: str, connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
     # Instants from SQL are shown in the session's zone; ours is UTC.
     connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = true")
-    return connection.sql(sql)
+    try:
+        return connection.sql(sql)
+    except duckdb.Error as error:
+        raise ValueError(f"the entity frame is SQL that DuckDB refuses: {error}") from error
 
 
 def _with_parsed_times(frame: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +111,9 @@ def _with_parsed_times(frame: pd.DataFrame) -> pd.DataFrame:
     """
     times = frame.get(_DEFAULT_TIME_COLUMN)
     if isinstance(times, pd.Series) and (times.dtype == object or times.isna().all()):
-        return frame.assign(**{_DEFAULT_TIME_COLUMN: pd.to_datetime(times, utc=True)})
+        # Without a format pandas asks that all text be written like the first.
+        parsed = pd.to_datetime(times, utc=True, format="ISO8601")
+        return frame.assign(**{_DEFAULT_TIME_COLUMN: parsed})
     return frame
 
 

@@ -1,7 +1,7 @@
 """Writes tables behind Feast sources, so that a reader sees a file whole or not at all.
 
-In: an Arrow table and a file source. Out: Parquet, local or in object storage. Other formats go
-through Feast's DuckDB store.
+In: an Arrow table and a file source. Out: Parquet, local or in object storage. Delta goes through
+its own module, other formats through Feast's DuckDB store.
 """
 
 import fcntl
@@ -23,7 +23,14 @@ from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.duckdb import _write_data_source
 from pyarrow.fs import FileSystem, FileType, LocalFileSystem
 
-from feature_repo.plugins.source_table import is_parquet, list_files, locate, open_source
+from feature_repo.plugins.delta_tables import is_delta, refuse_delta, write_delta
+from feature_repo.plugins.source_table import (
+    is_parquet,
+    is_pattern,
+    list_files,
+    locate,
+    open_source,
+)
 
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
@@ -36,6 +43,11 @@ def write_source(
     A file is replaced at once. In a folder each table is a file, one at a time is held in memory,
     and the files that were there go when the new ones are written.
     """
+    if is_delta(source):
+        if not allow_overwrite:
+            refuse_delta(source, repo_path)
+        write_delta(pa.concat_tables(tables), source, repo_path, "overwrite")
+        return
     if not is_parquet(source):
         table = ibis.memtable(pa.concat_tables(tables))
         _write_data_source(table, source, repo_path, "overwrite", allow_overwrite)
@@ -64,9 +76,17 @@ def append_rows(table: pa.Table, source: DataSource, repo_path: str) -> None:
     folder where rows are added often. An object of object storage, where no lock would keep two
     writers apart, is refused.
     """
+    if is_delta(source):
+        write_delta(table, source, repo_path, "append")
+        return
     if not is_parquet(source):
         _write_data_source(ibis.memtable(table), source, repo_path)
         return
+    if is_pattern(source.path):
+        raise ValueError(
+            f"'{source.path}', the source of '{source.name}', is a pattern, to which nothing can "
+            f"be added; make the source the folder"
+        )
     filesystem, path = locate(source, repo_path)
     there = filesystem.get_file_info(path).type
     if _is_folder(there, path):

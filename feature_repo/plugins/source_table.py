@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from feast.data_format import DeltaFormat, ParquetFormat
+from feast.data_format import ParquetFormat
 from feast.data_source import DataSource
 from feast.infra.offline_stores.duckdb import _read_data_source
 from feast.infra.offline_stores.file_source import FileSource
 from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
+
+from feature_repo.plugins.delta_tables import is_delta, read_delta
 
 _WILDCARDS = "*?["
 _PACKAGES = {"lance": "pylance"}  # where the package is not called as the module
@@ -75,7 +77,9 @@ def is_parquet(source: DataSource) -> bool:
 
 def locate(source: FileSource, repo_path: str) -> tuple[FileSystem, str]:
     """File system and path of a file source."""
-    uri = str(FileSource.get_uri_for_file_path(repo_path, source.path))
+    # Feast takes file:///folder for a relative path, having no host.
+    plain = source.path.removeprefix("file://")
+    uri = str(FileSource.get_uri_for_file_path(repo_path, plain))
     if uri.startswith("s3://"):
         filesystem, path = FileSource.create_filesystem_and_path(
             uri, source.s3_endpoint_override, source.resolve_credentials()
@@ -87,12 +91,17 @@ def locate(source: FileSource, repo_path: str) -> tuple[FileSystem, str]:
     return LocalFileSystem(), uri.rstrip("/")
 
 
+def is_pattern(path: str) -> bool:
+    """Whether the path stands for all files that fit it."""
+    return any(wildcard in path for wildcard in _WILDCARDS)
+
+
 def list_files(filesystem: FileSystem, path: str) -> list[str]:
     """Files of a path or pattern, by name.
 
     As Spark does, names that begin with "." or "_" are passed over, unless they are a partition.
     """
-    if any(wildcard in path for wildcard in _WILDCARDS):
+    if is_pattern(path):
         return sorted(ArrowFSWrapper(filesystem).glob(path))
     if filesystem.get_file_info(path).type == FileType.File:
         return [path]
@@ -118,22 +127,20 @@ def read_columns(dataset: pads.Dataset, columns: Sequence[str], what: str) -> pa
 
 
 def _read_elsewhere(source: DataSource, repo_path: str) -> pa.Table:
-    """Delta, Iceberg, Lance and MLflow, as Feast's DuckDB store reads them."""
+    """Delta; and Iceberg, Lance and MLflow as Feast's DuckDB store reads them."""
     kind = type(source).__name__
-    if isinstance(source, FileSource):
-        if not isinstance(source.file_format, DeltaFormat):
-            raise ValueError(
-                f"source '{source.name}' is a FileSource of {source.file_format}; this store reads "
-                f"Parquet and Delta, write it as one of them"
-            )
-        kind = "Delta table"
-        uri = FileSource.get_uri_for_file_path(repo_path, source.path)
-        source = FileSource.from_proto(source.to_proto())
-        source.file_options.uri = str(uri)
+    if isinstance(source, FileSource) and not is_delta(source):
+        raise ValueError(
+            f"source '{source.name}' is a FileSource of {type(source.file_format).__name__}; this "
+            f"store reads Parquet and Delta, write it as one of them"
+        )
     try:
+        if is_delta(source):
+            return read_delta(source, repo_path)
         return _read_data_source(source, repo_path).to_pyarrow()
     except ImportError as error:
-        package = _PACKAGES.get(error.name or "", error.name)
+        module = str(error.name).partition(".")[0]
+        package = _PACKAGES.get(module, module)
         raise ValueError(
             f"source '{source.name}' is a {kind}, which is read with the package {package}; run "
             f"`pip install {package}`"
