@@ -136,13 +136,20 @@ def worlds() -> list[tuple[list[Case], list[Case]]]:
     return made
 
 
+def _order(worlds: Sequence[Sequence[Case]]) -> list[tuple[int, int]]:
+    """(world, place in it) of each packed case: all first ones, all second ones and so on, so
+    that a world's ties lie in different pieces."""
+    places = [(world, place) for world, cases in enumerate(worlds) for place in range(len(cases))]
+    return sorted(places, key=lambda pair: (pair[1], pair[0]))
+
+
 def _packed(worlds: Sequence[Sequence[Case]], instant: str) -> pa.Table:
     """The cases of all worlds in one table, `instant` being the name of their time."""
-    numbered = [(number, case) for number, cases in enumerate(worlds) for case in cases]
-    cases = [case for _, case in numbered]
+    order = _order(worlds)
+    cases = [worlds[world][place] for world, place in order]
     return pa.table(
         {
-            "world": pa.array([number for number, _ in numbered], pa.int64()),
+            "world": pa.array([world for world, _ in order], pa.int64()),
             "name": pa.array([case.name for case in cases], pa.string()),
             "number": pa.array([case.number for case in cases], pa.int64()),
             instant: _instants([case.at for case in cases]),
@@ -160,12 +167,13 @@ def _expected(
     worlds: list[tuple[list[Case], list[Case]]], keys: tuple[str, ...], ttl: int | None, cut: bool
 ) -> list[int]:
     """What the oracle says of every label, in row numbers of the packed table."""
-    expected, first = [], 0
-    for labels, rows in worlds:
-        seen = [Row(_keys(row, keys), row.at, row.created) for row in rows]
-        found = [oracle(Label(_keys(label, keys), label.at), seen, ttl, cut) for label in labels]
-        expected += [row if row < 0 else first + row for row in found]
-        first += len(rows)
+    numbers = {pair: number for number, pair in enumerate(_order([rows for _, rows in worlds]))}
+    seen = [[Row(_keys(row, keys), row.at, row.created) for row in rows] for _, rows in worlds]
+    expected = []
+    for world, place in _order([labels for labels, _ in worlds]):
+        label = worlds[world][0][place]
+        found = oracle(Label(_keys(label, keys), label.at), seen[world], ttl, cut)
+        expected.append(numbers.get((world, found), -1))
     return expected
 
 
