@@ -67,7 +67,10 @@ def examine(repo: Path, wanted: Sequence[str], store_type: str | None) -> Report
         project=store.project,
         offline_store=settings["type"],
         views=tuple(reports),
-        warnings=tuple(warnings_of(store.config, type(trials.offline_store), views)),
+        warnings=(
+            *warnings_of(store.config, type(trials.offline_store), views),
+            *(f"{name} was left out: the cases ran on this machine" for name in trials.left_out),
+        ),
         not_checked=not_checked,
         took_s=time.monotonic() - started,
     )

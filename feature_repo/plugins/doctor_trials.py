@@ -11,6 +11,7 @@ from typing import Any
 
 from feast import FeatureStore, RepoConfig
 from feast.infra.offline_stores.offline_utils import get_offline_store_from_config
+from tqdm import tqdm
 
 from feature_repo.plugins.doctor_cases import Case, cases_of, names_case, together_case
 from feature_repo.plugins.doctor_plant import (
@@ -27,8 +28,8 @@ from feature_repo.plugins.doctor_views import CheckedView, Shape
 _READ_FILES = {"DaskOfflineStore", "DuckDBOfflineStore", "RayOfflineStore"}
 """Feast's own stores that read Parquet; the others read tables of a warehouse or a server."""
 
-_ON_THIS_MACHINE: dict[str, Any] = {"ray_address": None, "use_kuberay": None, "cluster_name": None}
-"""Settings of clusters, whose workers would not see the planted files."""
+_CLUSTER = ("ray_address", "use_kuberay", "cluster_name", "shard_dir", "storage_path")
+"""Settings of clusters and of folders that they write: the planted files are on this machine."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,13 @@ class Trials:
     """One offline store, on a registry of its own in `folder`."""
 
     def __init__(self, offline_store: dict[str, Any], folder: Path) -> None:
-        local = {**_ON_THIS_MACHINE, "storage_path": str(folder / "storage")}
-        local = {key: value for key, value in local.items() if key in offline_store}
+        self.left_out = [name for name in _CLUSTER if offline_store.get(name)]
         self._folder = folder
-        self._settings = {**offline_store, **local}
+        self._settings = _on_this_machine(offline_store, folder)
         self._store = self._open(self._settings)
         self._planted = 0
+        # On a terminal only. Some stores take seconds a case.
+        self._progress = tqdm(unit=" cases", leave=False, disable=None)
 
         self.offline_store = get_offline_store_from_config(self._store.config.offline_store)
 
@@ -76,8 +78,9 @@ class Trials:
     def check(self, views: Sequence[CheckedView]) -> list[ViewReport]:
         """Every case on every shape of view, and the features of every view."""
         shapes = list(dict.fromkeys(view.shape for view in views))
-        of_shape = {shape: tuple(self._check_shape(shape, shapes)) for shape in shapes}
-        return [ViewReport(view, (*of_shape[view.shape], *self._names(view))) for view in views]
+        with self._progress:
+            of_shape = {shape: tuple(self._check_shape(shape, shapes)) for shape in shapes}
+            return [ViewReport(view, (*of_shape[view.shape], *self._names(view))) for view in views]
 
     def _check_shape(self, shape: Shape, shapes: Iterable[Shape]) -> Iterator[Finding]:
         for case in cases_of(shape):
@@ -108,6 +111,7 @@ class Trials:
     def _try(self, *planted: Planted) -> Finding:
         """Ask for views that are planted with the same labels; the worse verdict counts."""
         case = planted[0].case
+        self._progress.update()
         try:
             verdicts = self._ask(planted)
         except Exception as error:  # noqa: BLE001  # whatever a store raises is the finding
@@ -153,3 +157,15 @@ class Trials:
             entity_key_serialization_version=3,
         )
         return FeatureStore(config=config)
+
+
+def _on_this_machine(offline_store: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The settings without a cluster, which would not see the planted files."""
+    local: dict[str, Any] = {name: None for name in _CLUSTER if name in offline_store}
+    if "storage_path" in local:
+        local |= {"storage_path": str(folder / "storage")}  # Feast's Ray store insists on one
+    if offline_store.get("engine") == "ray" or (
+        "engine" in offline_store and offline_store["ray_address"]
+    ):
+        local |= {"engine": "ray", "ray_address": "local"}  # ours: still over Ray
+    return {**offline_store, **local}

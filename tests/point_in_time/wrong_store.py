@@ -16,7 +16,15 @@ from feature_repo.plugins.point_in_time import (
 from feature_repo.plugins.retrieval_job import PointInTimeJob
 
 Fault = Literal[
-    "drops one", "repeats one", "mixes up", "peeks", "is late", "no ttl", "no created", "raises"
+    "drops one",
+    "repeats one",
+    "mixes up",
+    "peeks",
+    "is late",
+    "no ttl",
+    "no created",
+    "no mapping",
+    "raises",
 ]
 STORE = "tests.point_in_time.wrong_store.WrongOfflineStore"
 
@@ -44,9 +52,13 @@ class WrongOfflineStore(PointInTimeOfflineStore):
         if fault == "raises":
             raise RuntimeError("no such table")
         if fault == "no ttl":
-            feature_views = [copy.copy(view) for view in feature_views]
+            feature_views = copy.deepcopy(feature_views)
             for view in feature_views:
                 view.ttl = None
+        if fault == "no mapping":
+            feature_views = copy.deepcopy(feature_views)
+            for view in feature_views:
+                view.batch_source.field_mapping = {}
         if fault == "no created":
             options["filter_by_created_timestamp"] = False
         if isinstance(entity_df, pd.DataFrame):
