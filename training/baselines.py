@@ -7,15 +7,14 @@ everybody's popularity strictly before the instant.
 Shapes: Q queries, B queries of a block, I items, J items with a take-up in training, U users.
 """
 
-from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from training.events import Events
+from training.linear_items import LinearItems
 from training.queries import Queries
 
 Ints = NDArray[np.int64]
@@ -24,7 +23,6 @@ Scores = NDArray[np.float32]
 
 DAY_US = 86_400_000_000
 NEVER = np.float32(-1e6)  # below the log2 of any count, however decayed
-LARGEST_SIDE = 20_000  # a dense square of this side takes 3.2 GB in float64
 
 
 class Scorer(Protocol):
@@ -91,8 +89,8 @@ class ItemKNN:
 class EASE:
     """The linear item-to-item model with zero diagonal in closed form (Steck 2019, equation 8).
 
-    Works on the smaller of users and items with a take-up in training: the inverse of the one
-    follows from that of the other (Woodbury). Raises ValueError if both are above 20,000.
+    Items without a take-up in training score 0. Raises ValueError if both users and items with a
+    take-up in training are above 20,000.
     """
 
     def __init__(
@@ -107,48 +105,14 @@ class EASE:
         self.fallback = fallback
         taken_UI = training_matrix(events)
         self.items_J = np.flatnonzero(taken_UI.getnnz(axis=0))
-        self.taken_UJ = taken_UI[np.flatnonzero(taken_UI.getnnz(axis=1))][:, self.items_J]
-        num_users, num_items = self.taken_UJ.shape
-        if min(num_users, num_items) > LARGEST_SIDE:
-            raise ValueError(
-                f"EASE inverts a square of the smaller side, here {min(num_users, num_items)} "
-                f"(at most {LARGEST_SIDE}); leave it out with `--without ease`"
-            )
-        self.by_users = num_users < num_items
-        self.inverse, self.diagonal_J = self._invert()
+        taken_UJ = taken_UI[np.flatnonzero(taken_UI.getnnz(axis=1))][:, self.items_J]
+        self.linear = LinearItems(taken_UJ, regularisation)
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
         history_BI = history_matrix(queries, rows, self.history_limit)
-        history_BJ = history_BI[:, self.items_J]
-        # B = I - P / diag(P): the identity takes an item's own weight out of its score.
-        scores_BJ = history_BJ.toarray() - self._project(history_BJ) / self.diagonal_J
         scores_BI = np.zeros(history_BI.shape, dtype=np.float32)
-        scores_BI[:, self.items_J] = scores_BJ
+        scores_BI[:, self.items_J] = self.linear.scores(history_BI[:, self.items_J])
         return with_fallback(scores_BI, self.fallback, queries, rows)
-
-    def _invert(self) -> tuple[Floats, Floats]:
-        """The inverse on the smaller side, and the diagonal of P = (X'X + regularisation)^-1."""
-        taken_UJ = self.taken_UJ.astype(np.float64)
-        if not self.by_users:
-            gram_JJ = (taken_UJ.T @ taken_UJ).toarray()
-            inverse_JJ = positive_inverse(gram_JJ, self.regularisation)
-            return inverse_JJ, np.diag(inverse_JJ).copy()
-        inverse_UU = positive_inverse((taken_UJ @ taken_UJ.T).toarray(), self.regularisation)
-        leverage_J = np.concatenate(
-            [
-                np.einsum("uj,uj->j", part.toarray(), inverse_UU @ part.toarray())
-                for part in column_blocks(taken_UJ.tocsc())
-            ]
-        )
-        return inverse_UU, (1.0 - leverage_J) / self.regularisation
-
-    def _project(self, history_BJ: sp.csr_matrix) -> Floats:
-        """History times P."""
-        if not self.by_users:
-            return np.asarray(history_BJ @ self.inverse)
-        weights_BU = (history_BJ @ self.taken_UJ.T).toarray() @ self.inverse
-        projected_BJ = history_BJ.toarray() - weights_BU @ self.taken_UJ
-        return np.asarray(projected_BJ / self.regularisation)
 
 
 def popularity(events: Events, at_us: Ints, half_life_days: float | None) -> Scores:
@@ -237,14 +201,3 @@ def nearest(item: Ints, other: Ints, cosine: Floats, limit: int) -> tuple[Ints, 
     _, start, num = np.unique(item, return_index=True, return_counts=True)
     kept = np.arange(len(item)) - np.repeat(start, num) < limit
     return item[kept], other[kept], cosine[kept]
-
-
-def positive_inverse(gram: Floats, regularisation: float) -> Floats:
-    """Inverse of a positive definite matrix plus a multiple of the identity, by Cholesky."""
-    gram[np.diag_indices_from(gram)] += regularisation
-    factor = scipy.linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
-    return np.asarray(scipy.linalg.cho_solve(factor, np.eye(len(gram)), check_finite=False))
-
-
-def column_blocks(matrix: sp.csc_matrix, width: int = 1024) -> Iterable[sp.csc_matrix]:
-    return (matrix[:, start : start + width] for start in range(0, matrix.shape[1], width))

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training import baselines
+from training import baselines, linear_items
 from training.baselines import (
     DAY_US,
     EASE,
@@ -86,7 +86,7 @@ def test_ease_is_the_closed_form_from_either_side(
     events = make_events(1, users=users, items=items, events=400)
     queries = build_queries(events, "test")
     scorer = EASE(events, regularisation=5.0)
-    assert scorer.by_users == by_users
+    assert scorer.linear.by_users == by_users
     expected = histories(queries) @ direct_ease(events, 5.0)
     found = scorer.score(queries, everything(queries))
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -95,7 +95,7 @@ def test_ease_is_the_closed_form_from_either_side(
 def test_ease_refuses_what_does_not_fit(
     make_events: MakeEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(baselines, "LARGEST_SIDE", 5)
+    monkeypatch.setattr(linear_items, "LARGEST_SIDE", 5)
     with pytest.raises(ValueError, match="--without ease"):
         EASE(make_events(0), 1.0)
 
