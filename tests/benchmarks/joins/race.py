@@ -74,7 +74,12 @@ def run_once(contestant: str, data: JoinData, limits: Limits, sampled: bool = Fa
             cwd=data.folder,  # where an in-memory DuckDB spills
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": str(ROOT)},
+            env={
+                **os.environ,
+                "PYTHONWARNINGS": "ignore",
+                "PYTHONPATH": str(ROOT),
+                "TMPDIR": str(data.folder),  # whatever a stopped one leaves goes with the data
+            },
         )
         try:
             ended = _watched(process, out.with_suffix(".state"), limits)
