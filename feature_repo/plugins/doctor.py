@@ -135,7 +135,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The command line; its help is the manual."""
     parser = argparse.ArgumentParser(
         prog="python -m feature_repo.plugins.doctor",
-        description="Says which views of a Feast repo would lose or leak rows in "
+        description="Says which views of a Feast repo would lose or leak rows in\n"
         "get_historical_features, by running small planted cases through its offline store.",
         epilog=MANUAL,
         formatter_class=argparse.RawDescriptionHelpFormatter,

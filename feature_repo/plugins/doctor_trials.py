@@ -28,8 +28,11 @@ from feature_repo.plugins.doctor_views import CheckedView, Shape
 _READ_FILES = {"DaskOfflineStore", "DuckDBOfflineStore", "RayOfflineStore"}
 """Feast's own stores that read Parquet; the others read tables of a warehouse or a server."""
 
-_CLUSTER = ("ray_address", "use_kuberay", "cluster_name", "shard_dir", "storage_path")
-"""Settings of clusters and of folders that they write: the planted files are on this machine."""
+_CLUSTER = ("ray_address", "use_kuberay", "cluster_name", "kuberay_conf")
+"""Settings of clusters, whose workers would not see the planted files."""
+
+_WRITTEN = ("shard_dir", "storage_path")
+"""Settings of folders that results are written to."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,6 @@ class Trials:
         self._planted = 0
         # On a terminal only. Some stores take seconds a case.
         self._progress = tqdm(unit=" cases", leave=False, disable=None)
-
         self.offline_store = get_offline_store_from_config(self._store.config.offline_store)
 
     def why_not(self) -> str | None:
@@ -160,8 +162,8 @@ class Trials:
 
 
 def _on_this_machine(offline_store: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The settings without a cluster, which would not see the planted files."""
-    local: dict[str, Any] = {name: None for name in _CLUSTER if name in offline_store}
+    """The settings, for this machine and the temporary folder alone."""
+    local: dict[str, Any] = {name: None for name in (*_CLUSTER, *_WRITTEN) if name in offline_store}
     if "storage_path" in local:
         local |= {"storage_path": str(folder / "storage")}  # Feast's Ray store insists on one
     if offline_store.get("engine") == "ray" or (
