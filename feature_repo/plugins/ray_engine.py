@@ -49,7 +49,7 @@ class LabelRuns:
 
 
 class RayJoin:
-    """One retrieval. Each method runs the join anew; the entity frame is read once."""
+    """One retrieval, whose entity frame is read once."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class RayJoin:
 
     @cached_property
     def labels(self) -> LabelRuns:
-        rows = shard_rows(self._plans(pointers=False), self._options.shard_rows)
+        rows = shard_rows(self._wide_plans, self._options.shard_rows)
         runs, num_rows = [], []
         ends: list[datetime] = []
         for frame in self._frames(rows):
@@ -87,15 +87,14 @@ class RayJoin:
 
         names: of each view's features in the result. finish: applied to each row group.
         """
-        plans = self._plans(pointers=False)
         columns = [
             ViewColumns(shown, plan.num_partitions)
-            for shown, plan in zip(names, plans, strict=True)
+            for shown, plan in zip(names, self._wide_plans, strict=True)
         ]
         shards = [
             submit_one(write_shard, folder, number, columns, finish, run, *chain(*of_views))
             for number, (run, *of_views) in enumerate(
-                zip(self.labels.runs, *self._match(plans), strict=True)
+                zip(self.labels.runs, *self._match(self._wide_plans), strict=True)
             )
         ]
         return collect(shards)
@@ -113,9 +112,14 @@ class RayJoin:
             views[plan.request.name] = ViewPointers(rows.astype(plan.number_type), plan.features)
         return Pointers(pa.concat_tables(collect(self.labels.runs)), views)
 
+    @cached_property
+    def _wide_plans(self) -> list[ViewPlan]:
+        """Of features, which the size of a shard depends on even where pointers are asked for."""
+        return self._plans(pointers=False)
+
     def _plans(self, pointers: bool) -> list[ViewPlan]:
         connect(self._options.address)
-        cpus = int(ray.cluster_resources()["CPU"])
+        cpus = int(ray.cluster_resources().get("CPU", 1))
         return [
             plan_view(request, self._repo_path, self._options, cpus, pointers)
             for request in self._requests
