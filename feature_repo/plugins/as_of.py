@@ -25,7 +25,7 @@ NO_KEY = -1
 NO_ROW = -1
 
 _LARGEST = 2**62  # packed keys stay below, so that sums of two cannot overflow
-_SLICE = 1 << 20  # labels of one thread at a time: 8 MB of packed keys
+_SLICE = 1 << 17  # labels of one thread at a time: what is sorted stays in a core's own cache
 # Micro- and nanoseconds in themselves, in ms, s and days; the first that fits is taken.
 _STEPS = (1, 1_000, 1_000_000, 1_000_000_000, 86_400_000_000, 86_400_000_000_000)
 
@@ -177,20 +177,29 @@ class SortedRows:
             # A row appears when its time and its creation have both passed.
             valid &= created != NEVER
             seen_at = np.maximum(view.at, created)
-        kept = np.flatnonzero(valid)
-        if not len(kept):
-            return cls(Axis(0, 0, 1, None), kept, kept)
-        axis = Axis.build(seen_at[kept], view.num_keys)
-        packed = view.keys[kept] * axis.width + axis.positions(seen_at[kept])
+        if not valid.all():
+            kept = np.flatnonzero(valid)
+            rows = ViewRows(
+                view.keys[kept],
+                view.num_keys,
+                view.at[kept],
+                None if created is None else created[kept],
+            )
+            part = cls.build(rows, created_cutoff)
+            return cls(part.axis, part.packed, kept[part.order])
+        if not len(valid):
+            return cls(Axis(0, 0, 1, None), seen_at, seen_at)
+        axis = Axis.build(seen_at, view.num_keys)
+        packed = view.keys * axis.width
+        packed += axis.positions(seen_at)
         order = np.argsort(packed)
-        if created_cutoff and created is not None:
-            best = _best_so_far(view.keys[kept], view.at[kept], created[kept], order)
-            return cls(axis, packed[order], kept[best])
         ascending = packed[order]
-        if (ascending[1:] == ascending[:-1]).any():
+        if created_cutoff and created is not None:
+            order = _best_so_far(view.keys, view.at, created, order)
+        elif (ascending[1:] == ascending[:-1]).any():
             # Ties are rare, and a sort that respects them takes four times as long.
-            order = np.lexsort((packed,) if created is None else (created[kept], packed))
-        return cls(axis, ascending, kept[order])
+            order = np.lexsort((packed,) if created is None else (created, packed))
+        return cls(axis, ascending, order)
 
     def newest(self, keys: Integers, at: Integers) -> Integers:
         """The row that each label sees [n], NO_ROW for none."""
