@@ -49,7 +49,12 @@ def _seen(store: FeatureStore, feature: str = "value") -> list[Any]:
     "path", ["v", "{folder}/v", "file://{folder}/v", "v/*/*.parquet", "v/**/*.parquet", "v/day=*"]
 )
 def test_partitions_and_patterns(tmp_path: Path, path: str) -> None:
-    """A Hive partition's name is a column; relative paths count from the repo."""
+    """A Hive partition's name is a column; relative paths count from the repo.
+
+    Above the source's own folder names mean nothing.
+    """
+    tmp_path = tmp_path / "value=7"
+    tmp_path.mkdir()
     pads.write_dataset(
         ROWS,
         tmp_path / "v",

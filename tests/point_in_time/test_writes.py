@@ -174,6 +174,10 @@ def test_saved_data_sets_are_refused_or_replaced_whole(tmp_path: Path) -> None:
             asked = frame(user_id=["ann"], at=[at(hours)])
             job = store.get_historical_features(asked, ["v:value"])
             job.persist(storage, allow_overwrite=overwrite)
+            if (tmp_path / name).is_dir():
+                # What was there under another name goes with the next overwrite.
+                (tmp_path / name / "part-00000.parquet").rename(tmp_path / name / "old.parquet")
+        job.persist(storage, allow_overwrite=True)
         with pytest.raises(SavedDatasetLocationAlreadyExists):
             job.persist(storage)
         assert pads.dataset(tmp_path / name).to_table().column("value").to_pylist() == [2.0]
