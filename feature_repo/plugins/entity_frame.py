@@ -3,7 +3,8 @@
 In: an entity frame as pandas, Arrow or SQL for DuckDB. Out: an EntityFrame, row for row as given.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -58,22 +59,28 @@ class EntityFrame:
         return first, last
 
 
-def read_entity_frame(entity_df: Any, connection: duckdb.DuckDBPyConnection) -> EntityFrame:
+Connect = Callable[[], AbstractContextManager[duckdb.DuckDBPyConnection]]
+"""Opens a DuckDB, for SQL only: for a frame in memory it would be most of the time."""
+
+
+def read_entity_frame(entity_df: Any, connect: Connect) -> EntityFrame:
     """The frame, with its time column found as Feast finds it: by name, else the only time."""
-    return _checked(_to_arrow(entity_df, connection))
+    if isinstance(entity_df, str):
+        with connect() as connection:
+            return _checked(_query(entity_df, connection).to_arrow_table())
+    return _checked(_to_arrow(entity_df))
 
 
-def read_entity_runs(
-    entity_df: Any, connection: duckdb.DuckDBPyConnection, num_rows: int
-) -> Iterator[EntityFrame]:
+def read_entity_runs(entity_df: Any, connect: Connect, num_rows: int) -> Iterator[EntityFrame]:
     """The frame in runs of `num_rows` rows, at least one; of SQL one run is held at a time."""
     if not isinstance(entity_df, str):
-        yield from read_entity_frame(entity_df, connection).runs(num_rows)
+        yield from read_entity_frame(entity_df, connect).runs(num_rows)
         return
-    reader = _query(entity_df, connection).to_arrow_reader(num_rows)
-    tables = (pa.Table.from_batches([batch]) for batch in reader)
-    first = next(tables, reader.schema.empty_table())
-    yield from map(_checked, chain([first], tables))
+    with connect() as connection:
+        reader = _query(entity_df, connection).to_arrow_reader(num_rows)
+        tables = (pa.Table.from_batches([batch]) for batch in reader)
+        first = next(tables, reader.schema.empty_table())
+        yield from map(_checked, chain([first], tables))
 
 
 def _checked(table: pa.Table) -> EntityFrame:
@@ -83,9 +90,7 @@ def _checked(table: pa.Table) -> EntityFrame:
     return EntityFrame(table, _time_column(table.schema))
 
 
-def _to_arrow(entity_df: Any, connection: duckdb.DuckDBPyConnection) -> pa.Table:
-    if isinstance(entity_df, str):
-        return _query(entity_df, connection).to_arrow_table()
+def _to_arrow(entity_df: Any) -> pa.Table:
     if isinstance(entity_df, pa.Table):
         return entity_df
     if isinstance(entity_df, pd.DataFrame):

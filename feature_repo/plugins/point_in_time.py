@@ -253,8 +253,7 @@ def _read_frame(
 ) -> EntityFrame:
     if entity_df is None:
         return read_snapshot()
-    with _connect(config) as connection:
-        return read_entity_frame(entity_df, connection)
+    return read_entity_frame(entity_df, partial(_connect, config))
 
 
 def _read_runs(
@@ -266,8 +265,7 @@ def _read_runs(
     if entity_df is None:
         yield from read_snapshot().runs(num_rows)
         return
-    with _connect(config) as connection:
-        yield from read_entity_runs(entity_df, connection, num_rows)
+    yield from read_entity_runs(entity_df, partial(_connect, config), num_rows)
 
 
 def _join(

@@ -148,7 +148,7 @@ def test_entity_frames_come_in_runs(rows: int, runs: list[int]) -> None:
     table = pa.table({"n": range(rows), "event_timestamp": pa.nulls(rows, pa.timestamp("us"))})
     sql = f"SELECT range AS n, NULL::TIMESTAMP AS event_timestamp FROM range({rows})"
     for asked in (table, table.to_pandas(), sql):
-        frames: list[EntityFrame] = list(read_entity_runs(asked, duckdb.connect(), 3))
+        frames: list[EntityFrame] = list(read_entity_runs(asked, duckdb.connect, 3))
         assert [frame.table.num_rows for frame in frames] == runs
         assert [n for frame in frames for n in frame.table.column("n").to_pylist()] == [
             *range(rows)
