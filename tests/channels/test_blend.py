@@ -1,0 +1,107 @@
+"""The blend: its loss against differences, planted weights, and what it refuses."""
+
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from training.baselines import Ints, Scores
+from training.blend import Blend, BlendOptions, Head, learn_blend, loss_and_gradient, standardised
+from training.queries import Queries
+from training.ranking import hits, top_items
+
+
+class Told:
+    """Scores the items to be found of a share of the queries above others, and adds noise."""
+
+    def __init__(self, name: str, queries: Queries, share: slice, noise: float, seed: int) -> None:
+        self.name = name
+        rng = np.random.default_rng(seed)
+        truth = np.zeros((len(queries), queries.num_items))
+        truth[queries.relevant.flat(np.arange(len(queries)))] = 1.0
+        self.scores = noise * rng.normal(size=truth.shape)
+        self.scores[share] += truth[share]
+
+    def score(self, queries: Queries, rows: Ints) -> Scores:
+        return self.scores[rows].astype(np.float32)
+
+
+def share_found(scorer: Blend | Told, queries: Queries) -> float:
+    return float(hits(top_items(scorer, queries, 2), queries.relevant, queries.num_items).sum())
+
+
+def test_what_helps_weighs_and_noise_does_not(queries: Queries) -> None:
+    helps = Told("helps", queries, slice(None), 0.5, seed=0)
+    noise = Told("noise", queries, slice(0), 1.0, seed=1)
+    weights = learn_blend([noise, helps], queries, BlendOptions(head=8)).by_channel()
+    assert weights["helps"] > 5 * abs(weights["noise"])
+
+
+def test_channels_that_know_different_things_are_better_together(queries: Queries) -> None:
+    evens = Told("evens", queries, slice(0, None, 2), 0.4, seed=0)
+    odds = Told("odds", queries, slice(1, None, 2), 0.4, seed=1)
+    blend = learn_blend([evens, odds], queries, BlendOptions(head=8))
+    alone = max(share_found(evens, queries), share_found(odds, queries))
+    assert share_found(blend, queries) > 1.1 * alone
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), penalty=st.sampled_from([0.0, 0.1]))
+def test_the_gradient_is_that_of_the_loss(seed: int, penalty: float) -> None:
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 3, (5, 6))  # to be found, other, no candidate
+    kind[:, 0], kind[:, 1] = 0, 1
+    head = Head(rng.normal(size=(5, 6, 3)), kind == 0, kind == 1)
+    weights = rng.normal(size=3)
+
+    def loss(at: NDArray[np.float64]) -> float:
+        return loss_and_gradient(at, head, penalty)[0]
+
+    gradient = loss_and_gradient(weights, head, penalty)[1]
+    expected = scipy.optimize.approx_fprime(weights, loss, 1e-6)
+    np.testing.assert_allclose(gradient, expected, atol=1e-4)
+
+
+def test_the_loss_is_the_softmax_of_each_found_item_against_the_others() -> None:
+    scores = np.array([[2.0, 1.0, 0.5, 9.0]])
+    head = Head(
+        scores[..., None],
+        np.array([[True, True, False, False]]),
+        np.array([[False, False, True, False]]),  # the last one is no candidate
+    )
+    expected = np.mean([np.log1p(np.exp(0.5 - 2.0)), np.log1p(np.exp(0.5 - 1.0))])
+    assert loss_and_gradient(np.array([1.0]), head, 0.0)[0] == pytest.approx(expected)
+
+
+def test_the_score_is_the_weighted_sum(queries: Queries) -> None:
+    one, other = (Told(str(n), queries, slice(None), 1.0, seed=n) for n in (0, 1))
+    blend, rows = Blend([one, other], np.array([0.25, -2.0])), np.arange(len(queries))
+    expected = 0.25 * standardised(one.score(queries, rows)) - 2 * standardised(
+        other.score(queries, rows)
+    )
+    np.testing.assert_allclose(blend.score(queries, rows), expected, atol=1e-5)
+
+
+def test_equal_scores_say_nothing() -> None:
+    assert not standardised(np.full((2, 3), 7.0, dtype=np.float32)).any()
+
+
+def test_a_drawn_part_of_the_queries_gives_the_same_weights_again(queries: Queries) -> None:
+    channels = [Told(str(n), queries, slice(n, None, 2), 0.4, seed=n) for n in (0, 1)]
+    options = BlendOptions(head=8, max_queries=len(queries) // 2, seed=3)
+    first, again = (learn_blend(channels, queries, options) for _ in range(2))
+    np.testing.assert_array_equal(first.weights, again.weights)
+
+
+def test_nothing_to_learn_from_is_an_error(queries: Queries) -> None:
+    blind = Told("blind", queries, slice(0), 0.0, seed=0)
+    blind.scores[queries.relevant.flat(np.arange(len(queries)))] = -1.0
+    with pytest.raises(ValueError, match="blind"):
+        learn_blend([blind], queries, BlendOptions(head=2))
+
+
+def test_weights_belong_to_channels(queries: Queries) -> None:
+    with pytest.raises(ValueError, match="1 channels"):
+        Blend([Told("one", queries, slice(None), 1.0, 0)], np.ones(2))

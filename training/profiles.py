@@ -1,0 +1,108 @@
+"""Channels that live on one source each, and what channels share to read histories.
+
+In: the training period and its sources. Out: scores. They are weak alone; fused, each adds what the
+others cannot know, and it is by them that a user without take-ups is known at all.
+
+Shapes: U users, I items, G terms, B queries of a block.
+"""
+
+import numpy as np
+import scipy.sparse as sp
+
+from training.baselines import Ints, Scores, popularity, training_matrix
+from training.events import Events
+from training.queries import Queries
+from training.sources import Sources
+
+
+class Popularity:
+    """log(1 + number of users who took the item up in training), the same for everybody."""
+
+    name = "popularity"
+
+    def __init__(self, events: Events) -> None:
+        self.scores_I = np.log1p(training_matrix(events).getnnz(axis=0)).astype(np.float32)
+
+    def score(self, queries: Queries, rows: Ints) -> Scores:
+        return np.tile(self.scores_I, (len(rows), 1))
+
+
+class Trending:
+    """log2(1 + take-ups before the instant, each worth half as much every half-life)."""
+
+    name = "trending"
+
+    def __init__(self, half_life_days: float) -> None:
+        self.half_life_days = half_life_days
+
+    def score(self, queries: Queries, rows: Ints) -> Scores:
+        logs_BI = popularity(queries.events, queries.at_us[rows], self.half_life_days)
+        return np.log2(1.0 + np.exp2(logs_BI))
+
+
+class FriendsTaste:
+    """How strongly the user's friends together took each item up in training."""
+
+    name = "friends"
+
+    def __init__(self, events: Events, sources: Sources) -> None:
+        if sources.friends_UU is None:
+            raise ValueError("this data set has no links between users; leave out `friends`")
+        self.taste_UI = sp.csr_matrix(sources.friends_UU @ strong_training(events, sources))
+
+    def score(self, queries: Queries, rows: Ints) -> Scores:
+        return np.asarray(self.taste_UI[queries.user_index[rows]].toarray(), dtype=np.float32)
+
+
+class TermProfile:
+    """Cosine of an item's terms with those of the history, in which the latest weigh most.
+
+    `decay` is the weight of each step back in the history; 1 where the order means nothing.
+    """
+
+    name = "terms"
+
+    def __init__(self, sources: Sources, decay: float = 1.0) -> None:
+        if sources.terms_IG is None:
+            raise ValueError("this data set has neither tags nor categories; leave out `terms`")
+        self.decay, self.terms_IG = decay, unit_rows(tf_idf(sources.terms_IG))
+
+    def score(self, queries: Queries, rows: Ints) -> Scores:
+        profile_BG = unit_rows(decayed_history(queries, rows, self.decay) @ self.terms_IG)
+        return np.asarray((profile_BG @ self.terms_IG.T).toarray(), dtype=np.float32)
+
+
+def strong_training(events: Events, sources: Sources) -> sp.csr_matrix:
+    """Training take-ups [U, I] with their strength, 1 where none is known."""
+    taken_UI = training_matrix(events)
+    return strong_history(taken_UI, np.arange(taken_UI.shape[0]), sources)
+
+
+def strong_history(history_BI: sp.csr_matrix, user_B: Ints, sources: Sources) -> sp.csr_matrix:
+    """Histories [B, I] of 0 and 1 with the strengths that training knows in place of the ones."""
+    if sources.strength_UI is None:
+        return history_BI
+    known_BI = sources.strength_UI[user_B].multiply(history_BI)
+    return sp.csr_matrix(history_BI - (known_BI > 0) + known_BI)
+
+
+def decayed_history(queries: Queries, rows: Ints, decay: float) -> sp.csr_matrix:
+    """Histories [B, I]: weight 1 for the latest item, `decay` for the one before, and so on."""
+    place, item = queries.history.flat(rows)
+    lengths = queries.history.lengths[rows]
+    back = np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(len(place))
+    shape = (len(rows), queries.num_items)
+    return sp.csr_matrix((np.power(decay, back.astype(np.float64)), (place, item)), shape)
+
+
+def tf_idf(terms_IG: sp.csr_matrix) -> sp.csr_matrix:
+    """Weights times log(items / items that have the term)."""
+    num_G = np.maximum(terms_IG.getnnz(axis=0), 1)
+    return sp.csr_matrix(terms_IG @ sp.diags_array(np.log(terms_IG.shape[0] / num_G)))
+
+
+def unit_rows(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Rows of unit length; an empty row stays empty."""
+    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
+    return sp.csr_matrix(sp.diags_array(scale) @ matrix)
