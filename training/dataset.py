@@ -1,28 +1,28 @@
 """What workers share: encoded feature rows once a view, and per label the numbers of its rows.
 
-In: labels, joined pointers, a fitted encoder. Out: TrainingData, plain numpy arrays that travel
-through Ray's object store without a copy, and Batches, which gathers rows by number on the device.
-A feature is never copied per label.
+In: files that `encoded.py` wrote, or arrays. Out: TrainingData, of which all processes of a machine
+hold one copy, and Batches, which gathers rows by number on the device. A feature is never copied
+per label.
 """
 
 # Shapes: n labels, P candidates in the pool (the positive first), C candidates of a step,
-#         R feature rows, B labels of a batch
+#         R encoded feature rows, B labels of a batch
 
 from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.encode import Encoder
-from training.events import Events, SplitName
-from training.join import ViewRows
-from training.labels import Labels
+from training.arrays import map_arrays
+from training.events import SplitName
 from training.projector import ViewBatch
 
 Ints = npt.NDArray[np.int64]
@@ -59,6 +59,15 @@ class TrainingData:
     views: dict[str, ViewArrays]
     """Encoded rows of each view [R, ...], only those that a label sees."""
     examples: dict[SplitName, Examples]
+    folder: Path | None = None
+    """Where all of it lies in files, for other processes to open; None for arrays in memory."""
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """What `encode_labels` wrote, mapped and not read; ValueError where it is not all there."""
+        tree = map_arrays(folder)
+        examples = {split: Examples(**arrays) for split, arrays in tree["examples"].items()}
+        return cls(tree["views"], examples, folder.absolute())
 
     @property
     def train(self) -> Examples:
@@ -72,60 +81,6 @@ class TrainingData:
     def num_bytes(self) -> int:
         """Size of the encoded rows."""
         return sum(array.nbytes for view in self.views.values() for array in view.values())
-
-
-def encode_labels(
-    encoder: Encoder,
-    events: Events,
-    splits: Mapping[SplitName, Labels],
-    users: Mapping[SplitName, Mapping[str, ViewRows]],
-    items: Mapping[SplitName, Mapping[str, ViewRows]],
-) -> TrainingData:
-    """Encode each feature row that a label of a split sees, once a split.
-
-    `users` and `items` hold, by split, the joined rows: [n] for users, [n * P] for candidates.
-    """
-    numbers = encoder.item_numbers(events.item_ids)
-    views: dict[str, ViewArrays] = {}
-    rows: dict[str, dict[SplitName, Numbers]] = {}
-    for joined in (users, items):
-        for name in next(iter(joined.values())):
-            own = {split: joined[split][name] for split in splits}
-            views[name], rows[name] = encode_view(encoder, name, own)
-    examples = {}
-    for split, labels in splits.items():
-        ids = np.where(labels.mask, numbers[np.maximum(labels.item_index, 0)], 0)
-        examples[split] = Examples(
-            at_us=labels.at_us,
-            user_rows={name: rows[name][split] for name in users[split]},
-            item_rows={
-                name: np.where(
-                    labels.mask, rows[name][split].reshape(labels.item_index.shape), -1
-                ).astype(np.int32)
-                for name in items[split]
-            },
-            item_ids=ids.astype(np.int32),
-            log_q=labels.log_q,
-            mask=labels.mask,
-        )
-    return TrainingData(views, examples)
-
-
-def encode_view(
-    encoder: Encoder, name: str, joined: Mapping[SplitName, ViewRows]
-) -> tuple[ViewArrays, dict[SplitName, Numbers]]:
-    """Encode the rows that somebody sees; returns them and, by split, the new row numbers."""
-    arrays: list[ViewArrays] = []
-    numbers: dict[SplitName, Numbers] = {}
-    start = 0
-    for split, view in joined.items():
-        used = np.unique(view.rows[view.rows >= 0])
-        columns = encoder.encode(name, view.features.take(used))
-        arrays.append({key: column.numpy() for key, column in columns.items()})
-        place = start + np.searchsorted(used, view.rows)
-        numbers[split] = np.where(view.rows >= 0, place, -1).astype(np.int32)
-        start += len(used)
-    return {key: np.concatenate([part[key] for part in arrays]) for key in arrays[0]}, numbers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +164,6 @@ def fits(num_bytes: int, device: torch.device) -> bool:
 def shared_tensor(array: npt.NDArray[np.generic]) -> Tensor:
     """A tensor over the array's own memory."""
     with warnings.catch_warnings():
-        # Arrays in Ray's object store are read-only, and nothing here writes to them.
+        # Mapped files are read-only, and so is Ray's object store; nothing here writes to them.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

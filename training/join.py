@@ -23,9 +23,11 @@ from training.events import Ids, Ints
 from training.schema import EntityName, FeatureSchema, ViewSpec
 
 NO_ROW = -1
+Rows = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 # Pairs a request to a store without pointers: such a store may carry every column of a key's whole
 # history through its join, so memory grows with slice x history.
 SLICE = 20_000
+ROWS_AT_ONCE = 65_536  # feature rows looked at together, however many there are
 # Brings a slice's rows back into order; stores may return them in any.
 PLACE = "potluck_place"
 
@@ -35,9 +37,9 @@ class ViewRows:
     """One view's features, each row once, and who sees which."""
 
     features: pa.Table
-    """[R], the view's model inputs under their own names, one chunk. May hold rows that no pair
-    sees; read it through `rows` only."""
-    rows: Ints
+    """[R], the view's model inputs under their own names. May be mapped from a file, in many
+    chunks, and hold rows that no pair sees: read it a slice at a time, and through `rows` only."""
+    rows: Rows
     """[n], the row of `features` that a pair sees, -1 where there is none or all of it is null."""
 
 
@@ -50,33 +52,25 @@ def join_features(
 ) -> dict[str, ViewRows]:
     """Features of each (id, instant) [n] by view, as known strictly before the instant.
 
-    Instants are microseconds since 1970. Pairs may repeat; each distinct one is joined once. A
-    store whose job has `to_pointers` copies no feature; another is asked in slices and yields a
-    copy for each distinct pair.
+    Instants are microseconds since 1970; pairs may repeat. A store whose job has `to_pointers`
+    copies no feature; another is asked in slices and yields a copy for each distinct pair.
     """
     if len(ids) != len(at_us):
         raise ValueError(f"{len(ids)} ids were given with {len(at_us)} instants")
     views = schema.of_entity(entity)
+    if not len(ids):
+        return {view.name: ViewRows(no_rows(view), np.empty(0, np.int64)) for view in views}
     if not views:
         return {}
-    distinct_ids, distinct_at_us, pair = distinct(ids, np.asarray(at_us, np.int64))
-    frame = entity_frame(views, distinct_ids, distinct_at_us)
-    joined = join_frame(store, views, frame)
-    return {name: ViewRows(view.features, view.rows[pair]) for name, view in joined.items()}
-
-
-def distinct(ids: Sequence[str] | Ids, at_us: Ints) -> tuple[Ids, Ints, Ints]:
-    """The distinct (id, instant) pairs [m] and, for each given pair, the place of its own [n].
-
-    >>> ids, at_us, pair = distinct(["b", "a", "b"], np.array([5, 5, 5]))
-    >>> ids.tolist(), at_us.tolist(), pair.tolist()
-    (['b', 'a'], [5, 5], [0, 1, 0])
-    """
-    id_number, unique_ids = pd.factorize(np.asarray(ids, object))
-    at_number, unique_at = pd.factorize(at_us)
-    pair, keys = pd.factorize(id_number * max(1, len(unique_at)) + at_number)
-    places = np.divmod(keys, max(1, len(unique_at)))
-    return np.asarray(unique_ids)[places[0]], np.asarray(unique_at)[places[1]], pair
+    ids, at_us = np.asarray(ids, object), np.asarray(at_us, np.int64)
+    job = request(store, views, entity_frame(views, ids, at_us))
+    if not hasattr(job, "to_pointers"):
+        return join_in_slices(store, views, ids, at_us)
+    pointers = job.to_pointers().views
+    return {
+        view.name: without_blanks(pointers[view.name].features, pointers[view.name].rows)
+        for view in views
+    }
 
 
 def entity_frame(views: Sequence[ViewSpec], ids: Ids, at_us: Ints) -> pd.DataFrame:
@@ -86,28 +80,12 @@ def entity_frame(views: Sequence[ViewSpec], ids: Ids, at_us: Ints) -> pd.DataFra
     return pd.DataFrame({**keys, "event_timestamp": before})
 
 
-def join_frame(
-    store: FeatureStore, views: Sequence[ViewSpec], frame: pd.DataFrame
-) -> dict[str, ViewRows]:
-    """Join the views to a frame [m] without repetitions, by pointers where the store has them."""
-    if frame.empty:
-        return {view.name: ViewRows(no_rows(view), np.empty(0, np.int64)) for view in views}
-    job = request(store, views, frame)
-    if not hasattr(job, "to_pointers"):
-        return join_in_slices(store, views, frame)
-    pointers = job.to_pointers().views
-    joined = {}
-    for view in views:
-        rows, features = pointers[view.name].rows, pointers[view.name].features
-        blank = np.append(all_null(features), True)  # row -1 is the last
-        joined[view.name] = ViewRows(features, np.where(blank[rows], NO_ROW, rows))
-    return joined
-
-
 def join_in_slices(
-    store: FeatureStore, views: Sequence[ViewSpec], frame: pd.DataFrame
+    store: FeatureStore, views: Sequence[ViewSpec], ids: Ids, at_us: Ints
 ) -> dict[str, ViewRows]:
-    """The same by copies of the features, a slice of the frame at a time."""
+    """The same by copies of the features, a slice of the distinct pairs at a time."""
+    distinct_ids, distinct_at_us, pair = distinct(ids, at_us)
+    frame = entity_frame(views, distinct_ids, distinct_at_us)
     parts: dict[str, list[pa.Table]] = {view.name: [] for view in views}
     for start in range(0, len(frame), SLICE):
         asked = frame.iloc[start : start + SLICE].copy()
@@ -122,12 +100,24 @@ def join_in_slices(
             names = [field.name for field in view.inputs]
             columns = wide.select([f"{view.name}__{name}" for name in names])
             parts[view.name].append(columns.rename_columns(names))
-    joined = {}
-    for name, tables in parts.items():
-        features = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
-        rows = np.where(all_null(features), NO_ROW, np.arange(len(frame)))
-        joined[name] = ViewRows(features, rows)
-    return joined
+    return {
+        name: without_blanks(pa.concat_tables(tables, promote_options="permissive"), pair)
+        for name, tables in parts.items()
+    }
+
+
+def distinct(ids: Ids, at_us: Ints) -> tuple[Ids, Ints, Ints]:
+    """The distinct (id, instant) pairs [m] and, for each given pair, the place of its own [n].
+
+    >>> ids, at_us, pair = distinct(np.array(["b", "a", "b"], object), np.array([5, 5, 5]))
+    >>> ids.tolist(), at_us.tolist(), pair.tolist()
+    (['b', 'a'], [5, 5], [0, 1, 0])
+    """
+    id_number, unique_ids = pd.factorize(ids)
+    at_number, unique_at = pd.factorize(at_us)
+    pair, keys = pd.factorize(id_number * len(unique_at) + at_number)
+    places = np.divmod(keys, len(unique_at))
+    return unique_ids[places[0]], unique_at[places[1]], pair
 
 
 def request(store: FeatureStore, views: Sequence[ViewSpec], frame: pd.DataFrame) -> Any:
@@ -136,8 +126,19 @@ def request(store: FeatureStore, views: Sequence[ViewSpec], frame: pd.DataFrame)
     return store.get_historical_features(entity_df=frame, features=refs, full_feature_names=True)
 
 
-def all_null(features: pa.Table) -> npt.NDArray[np.bool_]:
-    """True for rows [R] without a single value: they say no more than the lack of a row."""
+def without_blanks(features: pa.Table, rows: Rows) -> ViewRows:
+    """The rows that pairs see [n], less those without a single value: they say nothing."""
+    blank = np.zeros(features.num_rows + 1, np.bool_)  # row -1 is the last
+    start = 0
+    for batch in features.to_batches(max_chunksize=ROWS_AT_ONCE):
+        end = start + batch.num_rows
+        blank[start:end] = all_null(batch)
+        start = end
+    return ViewRows(features, np.where(blank[rows], NO_ROW, rows) if blank.any() else rows)
+
+
+def all_null(features: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """True for rows [R] without a single value."""
     blank = np.ones(features.num_rows, np.bool_)
     for column in features.columns:
         blank &= np.asarray(pc.is_null(column))

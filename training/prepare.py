@@ -1,24 +1,26 @@
-"""From events to training data: draw labels, join features before each label, encode.
+"""From events to what is encoded: draw labels, join features before each label, fit the encoder.
 
 In: a data set's events, a feature store, a schema. Out: for each period labels with candidates,
-their joined feature rows, the fitted encoder and TrainingData. Nothing here trains.
+the feature rows they see, and the fitted encoder. Nothing here trains.
 """
 
-# Shapes: n labels, P candidates in the pool (the positive first)
+# Shapes: n labels, P candidates in the pool (the positive first), R feature rows
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Mapping
 
 import numpy as np
+import pyarrow as pa
 from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo
 from training.config import RunConfig
-from training.dataset import TrainingData, encode_labels
 from training.encode import Encoder
 from training.events import Events, Ints, SplitName
-from training.join import ViewRows, join_features
+from training.join import Rows, ViewRows, join_features
 from training.labels import Labels, Positives, first_take_ups
 from training.negatives import NegativeConfig, NegativeSampler
 from training.rows import training_rows
@@ -30,12 +32,14 @@ TEST_LABELS = 20_000
 
 @dataclasses.dataclass(frozen=True)
 class Joined:
-    """The feature rows that labels see, by split and view."""
+    """Which feature rows labels see, by number, and the rows once for all splits."""
 
-    users: dict[SplitName, dict[str, ViewRows]]
-    """[n] a view."""
-    items: dict[SplitName, dict[str, ViewRows]]
-    """[n * P] a view: every candidate of every label."""
+    features: dict[str, pa.Table]
+    """By view [R], as in `ViewRows`."""
+    users: dict[SplitName, dict[str, Rows]]
+    """By split and view [n]: the row of the label's user."""
+    items: dict[SplitName, dict[str, Rows]]
+    """By split and view [n, P]: the row of every candidate."""
 
 
 def draw_labels(events: Events, run: RunConfig) -> dict[SplitName, Labels]:
@@ -79,15 +83,44 @@ def some(positives: Positives, rows: Ints) -> Positives:
 def join_labels(
     store: FeatureStore, schema: FeatureSchema, events: Events, labels: dict[SplitName, Labels]
 ) -> Joined:
-    """Features of every label's user and candidates, strictly before the label."""
-    users, items = {}, {}
-    for split, own in labels.items():
-        users[split] = join_features(store, schema, "user", own.user_id, own.at_us)
+    """Features of every label's user and candidates, strictly before the label.
+
+    One join for all the splits, so that a feature row which several of them see is one row.
+    """
+    own = labels.values()
+    users = join_features(
+        store,
+        schema,
+        "user",
+        np.concatenate([it.user_id for it in own]),
+        np.concatenate([it.at_us for it in own]),
+    )
+    items = join_features(
+        store,
+        schema,
+        "item",
         # A place without a candidate asks for any item; its answer is masked in the encoding.
-        candidates = np.maximum(own.item_index, 0).ravel()
-        at_us = np.repeat(own.at_us, own.item_index.shape[1])
-        items[split] = join_features(store, schema, "item", events.item_ids[candidates], at_us)
-    return Joined(users, items)
+        np.concatenate([events.item_ids[np.maximum(it.item_index, 0).ravel()] for it in own]),
+        np.concatenate([np.repeat(it.at_us, it.item_index.shape[1]) for it in own]),
+    )
+    return Joined(
+        features={name: view.features for name, view in (users | items).items()},
+        users=by_split(users, {name: (len(split),) for name, split in labels.items()}),
+        items=by_split(items, {name: split.item_index.shape for name, split in labels.items()}),
+    )
+
+
+def by_split(
+    joined: Mapping[str, ViewRows], shapes: Mapping[SplitName, tuple[int, ...]]
+) -> dict[SplitName, dict[str, Rows]]:
+    """Row numbers of several splits end to end, cut into each split's own, in its shape."""
+    parts: dict[SplitName, dict[str, Rows]] = {}
+    start = 0
+    for split, shape in shapes.items():
+        end = start + math.prod(shape)
+        parts[split] = {name: view.rows[start:end].reshape(shape) for name, view in joined.items()}
+        start = end
+    return parts
 
 
 def fit_encoder(
@@ -96,20 +129,3 @@ def fit_encoder(
     """The encoder, from feature rows of the training period alone."""
     rows = training_rows(store, schema, info.train_end_at)
     return Encoder.fit(schema, rows, events.training_items().tolist())
-
-
-def encode(
-    encoder: Encoder,
-    events: Events,
-    labels: dict[SplitName, Labels],
-    joined: Joined,
-    splits: tuple[SplitName, ...] = ("train", "validation"),
-) -> TrainingData:
-    """The splits' labels and the feature rows they see, as arrays that workers can share."""
-    return encode_labels(
-        encoder,
-        events,
-        {split: labels[split] for split in splits},
-        {split: joined.users[split] for split in splits},
-        {split: joined.items[split] for split in splits},
-    )

@@ -23,6 +23,7 @@ import torch
 from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo, table_path, write_text_atomic
+from training.arrays import scratch
 from training.attribution import mean_contributions
 from training.bundle import Seen
 from training.calibration import Calibration, fit_calibration, labelled_scores
@@ -31,6 +32,7 @@ from training.classification import Figures, classify
 from training.command import Job, parse
 from training.dataset import Batches, TrainingData
 from training.encode import Encoder
+from training.encoded import encode_labels
 from training.evaluate import EvaluationResult, evaluate
 from training.events import Events, read_events
 from training.join import join_features
@@ -38,7 +40,7 @@ from training.loop import ModelSpec
 from training.model import FusionModel
 from training.neighbours import item_neighbours
 from training.packing import Contents, read_items, write_bundle
-from training.prepare import Joined, draw_labels, encode, fit_encoder, join_labels
+from training.prepare import Joined, draw_labels, fit_encoder, join_labels
 from training.queries import build_queries
 from training.report import ReportExtra, metric_table, write_report
 from training.schema import FeatureSchema, read_schema
@@ -53,6 +55,7 @@ R = TypeVar("R")
 FUSED = "fused"
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
+ENCODED = "encoded"
 ATTRIBUTED_LABELS = 500  # enough for a share of each source to about a percent
 
 
@@ -70,23 +73,33 @@ def train(job: Job) -> Path:
     """Run the whole job; returns the bundle's folder. ValueError says what is wrong."""
     check_unused(job)
     inputs = say("schema and events", open_inputs, job)
-    labels = say("labels and negatives", draw_labels, inputs.events, job.config.run)
-    joined = say("features joined", join_labels, inputs.store, inputs.schema, inputs.events, labels)
-    check_joined(job, joined)
-    encoder = say("encoder", fit_encoder, inputs.store, inputs.schema, inputs.info, inputs.events)
-    open_run(job, encoder)
-    data = say("labels encoded", encode, encoder, inputs.events, labels, joined)
-    test = encode(encoder, inputs.events, labels, joined, ("test",))
-    models = fit_models(job, encoder, data)
-    calibration, figures = calibrate(models[FUSED].model, data, test)
+    with scratch(job.out / ENCODED) as folder:
+        encoder, data = prepare(job, inputs, folder)
+        models = fit_models(job, encoder, data)
+        calibration, figures = calibrate(models[FUSED].model, data)
+        described = describe(models, figures, data)
     result = say("evaluation", measure, job, inputs, encoder, models)
-    write_report(job.out, result, describe(models, figures, test))
+    write_report(job.out, result, described)
     contents = fill_bundle(job, inputs, encoder, models[FUSED], calibration, result)
     bundle = write_bundle(contents, job.out / "bundle", job.out)
     print(
         f"{metric_table(result)}\n\nreport  {job.out / 'report.html'}\nbundle  {bundle}", flush=True
     )
     return bundle
+
+
+def prepare(job: Job, inputs: Inputs, folder: Path) -> tuple[Encoder, TrainingData]:
+    """The fitted encoder, and the labels with the features they see as files in `folder`.
+
+    A function of its own so that labels and joined rows leave memory before training.
+    """
+    store, schema, events = inputs.store, inputs.schema, inputs.events
+    labels = say("labels and negatives", draw_labels, events, job.config.run)
+    joined = say("features joined", join_labels, store, schema, events, labels)
+    check_joined(job, joined)
+    encoder = say("encoder", fit_encoder, store, schema, inputs.info, events)
+    open_run(job, encoder)
+    return encoder, say("labels encoded", encode_labels, encoder, events, labels, joined, folder)
 
 
 def say(what: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -111,7 +124,7 @@ def open_inputs(job: Job) -> Inputs:
 def check_joined(job: Job, joined: Joined) -> None:
     """Raise ValueError if not a single label found a feature row."""
     views = (*joined.users["train"].values(), *joined.items["train"].values())
-    if not any((view.rows >= 0).any() for view in views):
+    if not any((rows >= 0).any() for rows in views):
         raise ValueError(
             f"no label of {job.data} found a row in any view of '{job.service}'; check that the "
             f"sources in {job.repo} point at the features of that data set, and build them with "
@@ -174,13 +187,11 @@ def ray_running(wanted: bool) -> Iterator[None]:
             ray.shutdown()
 
 
-def calibrate(
-    model: FusionModel, data: TrainingData, test: TrainingData
-) -> tuple[Calibration, Figures]:
+def calibrate(model: FusionModel, data: TrainingData) -> tuple[Calibration, Figures]:
     """Calibration from validation labels, and its figures on test labels."""
     scores, truth = labelled_scores(model, data, data.validation)
     calibration = fit_calibration(scores, truth)
-    test_scores, test_truth = labelled_scores(model, test, test.examples["test"])
+    test_scores, test_truth = labelled_scores(model, data, data.examples["test"])
     probabilities = (calibration.probability(scores), calibration.probability(test_scores))
     return calibration, classify(probabilities[0], truth, probabilities[1], test_truth)
 
@@ -206,7 +217,7 @@ def measure(
     )
 
 
-def describe(models: dict[str, Fitted], figures: Figures, test: TrainingData) -> ReportExtra:
+def describe(models: dict[str, Fitted], figures: Figures, data: TrainingData) -> ReportExtra:
     """What the report shows beyond ranking: curves, classification, what each source counts."""
     reports = models[FUSED].reports
     return ReportExtra(
@@ -220,15 +231,15 @@ def describe(models: dict[str, Fitted], figures: Figures, test: TrainingData) ->
             },
             "validation NDCG (estimated)": {"all": [line.validation_ndcg for line in reports]},
         },
-        contributions=contributions(models[FUSED].model, test),
+        contributions=contributions(models[FUSED].model, data),
     )
 
 
-def contributions(model: FusionModel, test: TrainingData) -> dict[str, float]:
+def contributions(model: FusionModel, data: TrainingData) -> dict[str, float]:
     """Mean absolute Shapley value of each source over some of the test labels."""
-    examples = test.examples["test"]
+    examples = data.examples["test"]
     chosen = np.random.default_rng(0).permutation(len(examples))[:ATTRIBUTED_LABELS]
-    batch = Batches(test, torch.device("cpu")).gather(examples, chosen, np.arange(1))
+    batch = Batches(data, torch.device("cpu")).gather(examples, chosen, np.arange(1))
     with torch.inference_mode():
         user = model.user_tokens(batch.users)
         item = model.item_tokens(batch.items, batch.item_ids.flatten())

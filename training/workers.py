@@ -84,8 +84,9 @@ def fit_on_ray(
     check_resources(run)
     trainer = ray.train.torch.TorchTrainer(
         train_loop_per_worker,
-        # In the object store: workers of one machine share one copy and do not even read it twice.
-        train_loop_config={"spec": spec, "run": run, "data": ray.put(data)},
+        # Files are named, each worker maps them; arrays in memory go through the object store.
+        # Either way the workers of one machine share one copy.
+        train_loop_config={"spec": spec, "run": run, "data": data.folder or ray.put(data)},
         scaling_config=ray.train.ScalingConfig(
             num_workers=run.workers,
             use_gpu=run.gpu,
@@ -113,7 +114,7 @@ def fit_on_ray(
 
 
 def train_loop_per_worker(config: dict[str, Any]) -> None:
-    """What each worker runs; `config` holds the spec, the run and a reference to the data."""
+    """What each worker runs; `config` holds the spec, the run, the data's folder or reference."""
     context = ray.train.get_context()
     run: RunConfig = config["run"]
     torch.set_num_threads(run.cpus_per_worker or 1)
@@ -126,7 +127,9 @@ def train_loop_per_worker(config: dict[str, Any]) -> None:
         wrap=in_step,
         total=total_over_workers,
     )
-    loop = Loop(config["spec"], ray.get(config["data"]), run, place)
+    where = config["data"]
+    data = TrainingData.open(where) if isinstance(where, Path) else ray.get(where)
+    loop = Loop(config["spec"], data, run, place)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:

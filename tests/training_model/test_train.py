@@ -79,6 +79,7 @@ def test_a_run_leaves_its_figures_and_a_bundle(run: Path) -> None:
     assert sum(metrics["contributions"].values()) == pytest.approx(1)
     assert 0 <= metrics["classification"]["auc"] <= 1
     assert (run / "report.html").stat().st_size > 10_000
+    assert not (run / "encoded").exists(), "the encoded labels go with the training"
     names = {file.name for file in (run / "bundle").iterdir()}
     assert {"manifest.json", "MODEL_CARD.md", "report.html", "metrics.json"} <= names
     card = (run / "bundle" / "MODEL_CARD.md").read_text()
