@@ -28,15 +28,18 @@ from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from pydantic import ConfigDict, PositiveFloat, PositiveInt, StrictStr, model_validator
 
+from feature_repo.plugins.disk_tasks import DiskTasks
 from feature_repo.plugins.entity_frame import EntityFrame, read_entity_frame, read_entity_runs
 from feature_repo.plugins.on_demand import OnDemand
 from feature_repo.plugins.parquet_writer import add_part, append_rows
+from feature_repo.plugins.partition_plan import PartitionOptions, memory_needed
 from feature_repo.plugins.pointers import JoinOptions, Pointers, join_views
 from feature_repo.plugins.pull import Span, pull_all, pull_latest
-from feature_repo.plugins.ray_plan import RayOptions
 from feature_repo.plugins.retrieval_job import ArrowJob, PointInTimeJob
+from feature_repo.plugins.shard_job import ShardJob
 from feature_repo.plugins.snapshot_frame import snapshot_frame
 from feature_repo.plugins.source_table import locate, open_source
+from feature_repo.plugins.tasks import Tasks
 from feature_repo.plugins.view_request import ViewRequest, describe_view
 
 
@@ -47,45 +50,47 @@ class PointInTimeOfflineStoreConfig(DuckDBOfflineStoreConfig):  # type: ignore[m
 
     type: StrictStr = "feature_repo.plugins.point_in_time.PointInTimeOfflineStore"
 
+    engine: Literal["memory", "disk", "ray"] | None = None
+    """Where labels and features are joined. "memory": here, one view at a time. "disk": here, in
+    partitions by key that pass through files, one at a time in memory. "ray": in such partitions
+    on the workers of a Ray. None: over Ray if ray_address is set, on disk if a view needs more than
+    memory_limit_gb, else in memory."""
+
     memory_limit_gb: PositiveFloat | None = None
-    """DuckDB's share of memory in GB (10^9 bytes); past it the sort spills to disk. None: 80 % of
-    the machine. Entity frame and features live in Arrow, outside this limit."""
+    """Memory of the join in GB (10^9 bytes), an estimate that leaves out the entity frame, where
+    it is given in memory, and a result that is asked for as one table. None: no limit."""
 
     threads: PositiveInt | None = None
-    """Threads of the join; None: one a core."""
+    """Threads of a join in memory; None: one a core."""
 
     spill_dir: StrictStr | None = None
-    """Folder in which DuckDB spills; None: the system's temporary folder."""
-
-    engine: Literal["local", "ray"] | None = None
-    """Where labels and features are joined: on this machine or over Ray. None: over Ray if
-    ray_address is set."""
+    """Folder of memory-mapped features and of what does not fit in memory; None: the system's
+    temporary folder."""
 
     ray_address: StrictStr | None = None
     """Address of a Ray cluster, "auto" for the one that runs here, "local" to start one. A Ray
     that this process already uses comes first. None: as RAY_ADDRESS says, else "local"."""
 
-    ray_partitions: PositiveInt | None = None
-    """Partitions by key of each view; one worker holds one at a time. None: one for up to 64 MB of
-    Parquet columns, else one for each 256 MB, at least one a CPU, at most 256."""
+    partitions: PositiveInt | None = None
+    """Partitions by key of each view; a task holds one at a time. None: one for up to 64 MB of
+    Parquet columns, else one for each 256 MB or an eighth of memory_limit_gb, and over Ray at
+    least one a CPU; at most 256."""
 
-    ray_shard_rows: PositiveInt | None = None
-    """Rows of a Parquet shard of the result. None: as many as make 256 MB."""
+    shard_rows: PositiveInt | None = None
+    """Rows of a Parquet shard of a partitioned result. None: as many as make 256 MB."""
 
     shard_dir: StrictStr | None = None
-    """Folder, or URI of object storage, that all nodes reach. Each job writes its shards to a
-    folder of its own in it, which stays. None: a temporary folder, gone with this process; only
-    for a Ray of one node."""
+    """Folder of a partitioned result, or URI of object storage, that all nodes reach. Each job
+    writes its shards to a folder of its own in it, which stays. None: a temporary folder, gone
+    with this process; not for a Ray of several nodes."""
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
-        if self.engine == "local" and self.ray_address:
-            raise ValueError("engine is 'local', but ray_address is set; remove one of them")
+        if self.engine not in (None, "ray") and self.ray_address:
+            raise ValueError(
+                f"engine is '{self.engine}', but ray_address is set; remove one of them"
+            )
         return self
-
-    @property
-    def uses_ray(self) -> bool:
-        return self.engine == "ray" or self.ray_address is not None
 
 
 class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feast is untyped
@@ -113,23 +118,23 @@ class PointInTimeOfflineStore(DuckDBOfflineStore):  # type: ignore[misc]  # Feas
         repo_path, store = str(config.repo_path), config.offline_store
         on_demand_views = OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry)
         read_snapshot = partial(snapshot_frame, requests, repo_path, start_date, end_date)
-        if store.uses_ray:
-            # Only whoever uses Ray pays for its import.
-            from feature_repo.plugins.ray_job import RayJob
-
-            return RayJob(
+        engine = _engine(store, requests, repo_path)
+        if engine != "memory":
+            limit = store.memory_limit_gb
+            return ShardJob(
                 frames=partial(_read_runs, store, entity_df, read_snapshot),
                 requests=requests,
                 on_demand=OnDemand(on_demand_views, feature_refs, full_feature_names),
                 repo_path=repo_path,
-                options=RayOptions(
-                    address=store.ray_address,
-                    partitions=store.ray_partitions,
-                    shard_rows=store.ray_shard_rows,
+                options=PartitionOptions(
+                    partitions=store.partitions,
+                    shard_rows=store.shard_rows,
                     shard_dir=store.shard_dir,
                     spill_dir=store.spill_dir,
                     created_cutoff=filter_by_created_timestamp,
+                    memory_bytes=int(limit * 1e9) if limit else None,
                 ),
+                tasks=partial(_start_tasks, engine, store),
             )
         return PointInTimeJob(
             read_frame=partial(_read_frame, store, entity_df, read_snapshot),
@@ -246,6 +251,26 @@ def _in_columns_of(
     raise ValueError(
         f"{what} have columns {given}; its source '{source.name}' has {columns}, in this order"
     )
+
+
+def _engine(
+    config: PointInTimeOfflineStoreConfig, requests: Sequence[ViewRequest], repo_path: str
+) -> str:
+    if config.engine:
+        return config.engine
+    if config.ray_address:
+        return "ray"
+    limit = config.memory_limit_gb
+    return "disk" if limit and memory_needed(requests, repo_path) > limit * 1e9 else "memory"
+
+
+def _start_tasks(engine: str, config: PointInTimeOfflineStoreConfig) -> Tasks:
+    if engine == "disk":
+        return DiskTasks(config.spill_dir)
+    # Only whoever uses Ray pays for its import.
+    from feature_repo.plugins.ray_tasks import RayTasks
+
+    return RayTasks(config.ray_address)
 
 
 def _read_frame(

@@ -4,11 +4,10 @@ One cluster of two nodes for all tests. Cases are packed: thousands of small wor
 retrieval, each with its number as part of every key.
 """
 
-import inspect
 import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,16 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
-from feast import Entity, FeatureStore, FeatureView, ValueType
+from feast import FeatureView
 from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
-from feast.types import Array, Float32, Float64, Int64
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
+from feast.types import Array, Float32, Float64
 from ray.cluster_utils import Cluster
 
-from feature_repo.plugins import ray_engine, ray_plan, ray_tasks
-from feature_repo.plugins.oracle import Label, Row, oracle
-from tests.point_in_time import stores, test_regressions
+from feature_repo.plugins import partition_plan, partitioned_join
+from feature_repo.plugins import partitions as partitions_of
+from tests.point_in_time import stores
+from tests.point_in_time.packed_worlds import check_worlds, regressions
 from tests.point_in_time.stores import at, open_store, user, values, view_of
 
 pytestmark = [
@@ -59,25 +57,11 @@ def engine(
     """Sets the engine of the stores that a test opens from then on."""
 
     def use(partitions: int | None, shard_rows: int | None) -> None:
-        settings = {"ray_partitions": partitions, "ray_shard_rows": shard_rows}
+        settings = {"partitions": partitions, "shard_rows": shard_rows}
         shard_dir = str(tmp_path / "shards")
         monkeypatch.setattr(stores, "ENGINE", {"engine": "ray", "shard_dir": shard_dir, **settings})
 
     return use
-
-
-def _regressions() -> list[Any]:
-    """Every case of test_regressions, with its parameters."""
-    cases = []
-    for name, test in inspect.getmembers(test_regressions, inspect.isfunction):
-        if not name.startswith("test_"):
-            continue
-        marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
-        assert len(marks) <= 1, name
-        for number, value in enumerate(marks[0].args[1] if marks else [None]):
-            arguments = {marks[0].args[0]: value} if marks else {}
-            cases.append(pytest.param(test, arguments, id=f"{name}-{number}"))
-    return cases
 
 
 # Thousands of labels: two to a shard would be thousands of files.
@@ -87,7 +71,7 @@ _LARGE = {
 }
 
 
-@pytest.mark.parametrize(("case", "arguments"), _regressions())
+@pytest.mark.parametrize(("case", "arguments"), regressions())
 def test_every_regression_test_passes(
     engine: Callable[..., None],
     tmp_path: Path,
@@ -98,138 +82,17 @@ def test_every_regression_test_passes(
     case(tmp_path, **arguments)
 
 
-class Case(NamedTuple):
-    """A label, or a row with its created instant."""
-
-    name: str | None
-    number: int | None
-    at: int | None
-    created: int | None
-
-
-_NAMES = st.sampled_from(["a", "b", "ab", None])
-_NUMBERS = st.sampled_from([0, 1, 2**40, None])
-_HOURS = st.one_of(st.none(), st.integers(0, 6))
-_LABELS = st.lists(st.builds(Case, _NAMES, _NUMBERS, _HOURS, st.none()), max_size=8)
-_ROWS = st.lists(st.builds(Case, _NAMES, _NUMBERS, _HOURS, _HOURS), max_size=12)
-# The keys of the views, beside the world's number, which stands for a view without entity.
-_VIEW_KEYS: dict[str, tuple[str, ...]] = {"w": (), "n": ("name",), "nn": ("name", "number")}
-_TTLS = {"": None, "_ttl": 2}
-_ENTITIES = [
-    Entity(name="world", join_keys=["world"], value_type=ValueType.INT64),
-    Entity(name="name", join_keys=["name"], value_type=ValueType.STRING),
-    Entity(name="number", join_keys=["number"], value_type=ValueType.INT64),
-]
-
-
-@pytest.fixture(scope="module")
-def worlds() -> list[tuple[list[Case], list[Case]]]:
-    """Labels and rows of 1500 worlds that Hypothesis makes up."""
-    made = []
-
-    @settings(max_examples=1500, derandomize=True, database=None, phases=[Phase.generate])
-    @given(_LABELS, _ROWS)
-    def keep(labels: list[Case], rows: list[Case]) -> None:
-        made.append((labels, rows))
-
-    keep()
-    return made
-
-
-def _order(worlds: Sequence[Sequence[Case]]) -> list[tuple[int, int]]:
-    """(world, place in it) of each packed case: all first ones, all second ones and so on, so
-    that a world's ties lie in different pieces."""
-    places = [(world, place) for world, cases in enumerate(worlds) for place in range(len(cases))]
-    return sorted(places, key=lambda pair: (pair[1], pair[0]))
-
-
-def _packed(worlds: Sequence[Sequence[Case]], instant: str) -> pa.Table:
-    """The cases of all worlds in one table, `instant` being the name of their time."""
-    order = _order(worlds)
-    cases = [worlds[world][place] for world, place in order]
-    return pa.table(
-        {
-            "world": pa.array([world for world, _ in order], pa.int64()),
-            "name": pa.array([case.name for case in cases], pa.string()),
-            "number": pa.array([case.number for case in cases], pa.int64()),
-            instant: _instants([case.at for case in cases]),
-            "created": _instants([case.created for case in cases]),
-            "value": pa.array(range(len(cases)), pa.int64()),
-        }
-    )
-
-
-def _instants(hours: list[int | None]) -> pa.Array:
-    return pa.array([None if hour is None else at(hour) for hour in hours], _INSTANT)
-
-
-def _expected(
-    worlds: list[tuple[list[Case], list[Case]]], keys: tuple[str, ...], ttl: int | None, cut: bool
-) -> list[int]:
-    """What the oracle says of every label, in row numbers of the packed table."""
-    numbers = {pair: number for number, pair in enumerate(_order([rows for _, rows in worlds]))}
-    seen = [[Row(_keys(row, keys), row.at, row.created) for row in rows] for _, rows in worlds]
-    expected = []
-    for world, place in _order([labels for labels, _ in worlds]):
-        label = worlds[world][0][place]
-        found = oracle(Label(_keys(label, keys), label.at), seen[world], ttl, cut)
-        expected.append(numbers.get((world, found), -1))
-    return expected
-
-
-def _keys(case: Case, names: tuple[str, ...]) -> tuple[object, ...]:
-    return tuple(getattr(case, name) for name in names)
-
-
-def _world_store(folder: Path, rows: pa.Table) -> FeatureStore:
-    """Views by three kinds of keys, with and without ttl, over one file of several row groups."""
-    views = [
-        view_of(
-            folder,
-            f"{name}{suffix}",
-            rows,
-            [entity for entity in _ENTITIES if entity.name in ("world", *keys)],
-            {"value": Int64},
-            ttl=at(ttl) - at(0) if ttl else None,
-            created_timestamp_column="created",
-        )
-        for name, keys in _VIEW_KEYS.items()
-        for suffix, ttl in _TTLS.items()
-    ]
-    for view in views:
-        pq.write_table(rows, folder / f"{view.name}.parquet", row_group_size=1700)
-    return open_store(folder, *_ENTITIES, *views)
-
-
 @pytest.mark.parametrize("partitions", [1, 2, 7])
 def test_thousands_of_worlds_equal_the_oracle(
     engine: Callable[..., None],
-    worlds: list[tuple[list[Case], list[Case]]],
     tmp_path: Path,
     partitions: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_plan, "PIECE_BYTES", 30_000)
-    monkeypatch.setattr(ray_engine, "SENT_BYTES", 5_000)
+    monkeypatch.setattr(partition_plan, "PIECE_BYTES", 30_000)
+    monkeypatch.setattr(partitioned_join, "SENT_BYTES", 5_000)
     engine(partitions, shard_rows=1100)
-    store = _world_store(tmp_path, _packed([rows for _, rows in worlds], "at"))
-    asked = _packed([labels for labels, _ in worlds], "event_timestamp")
-    asked = asked.drop_columns(["created"]).rename_columns({"value": "label"})
-    assert asked.num_rows > 3000
-    references = [f"{name}{suffix}:value" for name in _VIEW_KEYS for suffix in _TTLS]
-    for cut in (False, True):
-        job = store.get_historical_features(
-            asked, references, full_feature_names=True, filter_by_created_timestamp=cut
-        )
-        pointers, table = job.to_pointers(), job.to_arrow()
-        assert table.select(asked.column_names).equals(asked)
-        for name, keys in _VIEW_KEYS.items():
-            for suffix, ttl in _TTLS.items():
-                expected = _expected(worlds, keys, ttl, cut)
-                view = f"{name}{suffix}"
-                assert pointers.views[view].rows.tolist() == expected
-                assert pointers.views[view].rows.dtype == np.int32
-                assert table.column(f"{view}__value").fill_null(-1).to_pylist() == expected
+    check_worlds(tmp_path)
 
 
 class Large(NamedTuple):
@@ -286,7 +149,7 @@ def test_the_result_is_in_shards_and_nothing_large_comes_to_the_driver(
     engine(partitions=4, shard_rows=6000)
     job = large.job(tmp_path / "repo")
     with monkeypatch.context() as patch:
-        patch.setattr(ray_tasks.ray, "get", weighed)
+        patch.setattr(ray, "get", weighed)
         filesystem, paths = job.shards
     assert sum(received) < 5000
     shards = [pq.read_table(path, filesystem=filesystem) for path in paths]
@@ -331,7 +194,7 @@ def test_what_a_killed_worker_held_is_done_again(
     name: str,
 ) -> None:
     """The first worker that has done such a task dies before anybody hears of it."""
-    original, killed = getattr(ray_engine, name), tmp_path / "killed"
+    original, killed = getattr(partitioned_join, name), tmp_path / "killed"
 
     def dies_once(*arguments: Any) -> Any:
         result = original(*arguments)
@@ -342,7 +205,7 @@ def test_what_a_killed_worker_held_is_done_again(
         os._exit(1)
 
     engine(partitions=3, shard_rows=7000)
-    monkeypatch.setattr(ray_engine, name, _marked(name, dies_once))
+    monkeypatch.setattr(partitioned_join, name, _marked(name, dies_once))
     assert large.job(tmp_path / "repo").to_arrow().equals(large.joined)
     assert killed.exists()
 
@@ -357,7 +220,7 @@ def test_what_a_lost_node_held_is_made_again(
     """A node goes when it holds rows that were split, and before anybody has read them."""
     done, gone = tmp_path / "done", tmp_path / "gone"
     done.mkdir()
-    split, match = ray_engine.split_rows, ray_engine.match_partition
+    split, match = partitions_of.split_rows, partitions_of.match_partition
 
     def split_rows(*arguments: Any) -> Any:
         result = split(*arguments)
@@ -371,9 +234,9 @@ def test_what_a_lost_node_held_is_made_again(
         return match(*arguments)
 
     engine(partitions=2, shard_rows=7000)
-    monkeypatch.setattr(ray_plan, "PIECE_BYTES", 1)
-    monkeypatch.setattr(ray_engine, "split_rows", split_rows)
-    monkeypatch.setattr(ray_engine, "match_partition", match_partition)
+    monkeypatch.setattr(partition_plan, "PIECE_BYTES", 1)
+    monkeypatch.setattr(partitioned_join, "split_rows", split_rows)
+    monkeypatch.setattr(partitioned_join, "match_partition", match_partition)
     job = large.job(tmp_path / "repo")
     with ThreadPoolExecutor(1) as pool:
         result = pool.submit(job.to_arrow)

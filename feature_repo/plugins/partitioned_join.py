@@ -1,33 +1,33 @@
-"""The point-in-time join over Ray: labels and rows are split by key and meet in tasks.
+"""The point-in-time join in partitions: labels and rows are split by key and meet in tasks.
 
 In: an entity frame in runs, and view requests. Out: Parquet shards, one a run of labels, or join
-pointers. Whoever asks holds references and file names; labels, features and results pass from
-worker to worker. A view of one partition is not split: each run of labels meets it whole.
+pointers. Whoever asks holds references and file names; labels, features and results pass from task
+to task: between Ray's workers, or through files where one machine has too little memory. A view of
+one partition is not split: each run of labels meets it whole.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from math import ceil
 
 import numpy as np
 import pyarrow as pa
-import ray
 
 from feature_repo.plugins.entity_frame import EntityFrame
-from feature_repo.plugins.pointers import Pointers, ViewPointers
-from feature_repo.plugins.ray_partitions import (
+from feature_repo.plugins.partition_plan import PartitionOptions, ViewPlan, plan_view, shard_rows
+from feature_repo.plugins.partitions import (
     LabelSide,
     match_partition,
     row_numbers,
     split_labels,
     split_rows,
 )
-from feature_repo.plugins.ray_plan import RayOptions, ViewPlan, plan_view, shard_rows
-from feature_repo.plugins.ray_shards import Shard, ViewColumns, write_shard
-from feature_repo.plugins.ray_tasks import Reference, collect, connect, submit, submit_one
+from feature_repo.plugins.pointers import Pointers, ViewPointers
+from feature_repo.plugins.shards import Shard, ViewColumns, write_shard
+from feature_repo.plugins.tasks import Reference, Tasks
 from feature_repo.plugins.view_request import ViewRequest
 
 SENT_BYTES = 10**6
@@ -38,7 +38,7 @@ _LABEL_BYTES = 24  # key, instant, number
 
 @dataclass(frozen=True)
 class LabelRuns:
-    """An entity frame in Ray's memory, in runs of rows."""
+    """An entity frame in runs of rows."""
 
     runs: list[Reference]
     num_rows: list[int]
@@ -48,7 +48,7 @@ class LabelRuns:
     """The first and the last instant."""
 
 
-class RayJoin:
+class PartitionedJoin:
     """One retrieval, whose entity frame is read once."""
 
     def __init__(
@@ -56,22 +56,29 @@ class RayJoin:
         frames: Callable[[int], Iterator[EntityFrame]],
         requests: Sequence[ViewRequest],
         repo_path: str,
-        options: RayOptions,
+        options: PartitionOptions,
+        tasks: Callable[[], Tasks],
     ) -> None:
-        """frames: the entity frame in runs of so many rows, at least one run."""
+        """frames: the entity frame in runs of so many rows, at least one run. tasks: starts what
+        runs the steps, when there is something to run."""
         self._frames = frames
         self._requests = requests
         self._repo_path = repo_path
         self._options = options
+        self._start_tasks = tasks
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        return self._start_tasks()
 
     @cached_property
     def labels(self) -> LabelRuns:
-        rows = shard_rows(self._wide_plans, self._options.shard_rows)
+        rows = shard_rows(self._wide_plans, self._options)
         runs, num_rows = [], []
         ends: list[datetime] = []
         for frame in self._frames(rows):
-            # One run at a time is held here; Ray spills what does not fit into its memory.
-            runs.append(ray.put(frame.table))
+            # One run at a time is held here.
+            runs.append(self.tasks.put(frame.table))
             num_rows.append(frame.table.num_rows)
             ends += frame.span() or ()
         head = EntityFrame(frame.table.slice(0, 0), frame.time_column)
@@ -91,13 +98,13 @@ class RayJoin:
             ViewColumns(shown, plan.num_partitions)
             for shown, plan in zip(names, self._wide_plans, strict=True)
         ]
+        write = partial(self.tasks.submit_one, write_shard, folder)
+        seen = zip(self.labels.runs, *self._match(self._wide_plans), strict=True)
         shards = [
-            submit_one(write_shard, folder, number, columns, finish, run, *chain(*of_views))
-            for number, (run, *of_views) in enumerate(
-                zip(self.labels.runs, *self._match(self._wide_plans), strict=True)
-            )
+            write(number, columns, finish, run, *chain(*of_views))
+            for number, (run, *of_views) in enumerate(seen)
         ]
-        return collect(shards)
+        return self.tasks.collect(shards)
 
     def pointers(self) -> Pointers:
         """Row numbers of all labels, here, and the entity frame. Features stay where they are."""
@@ -105,12 +112,12 @@ class RayJoin:
         views = {}
         for plan, seen in zip(plans, self._match(plans), strict=True):
             numbers = [
-                submit_one(row_numbers, rows, *parts)
+                self.tasks.submit_one(row_numbers, rows, *parts)
                 for rows, parts in zip(self.labels.num_rows, seen, strict=True)
             ]
-            rows = np.concatenate(collect(numbers))
+            rows = np.concatenate(self.tasks.collect(numbers))
             views[plan.request.name] = ViewPointers(rows.astype(plan.number_type), plan.features)
-        return Pointers(pa.concat_tables(collect(self.labels.runs)), views)
+        return Pointers(pa.concat_tables(self.tasks.collect(self.labels.runs)), views)
 
     @cached_property
     def _wide_plans(self) -> list[ViewPlan]:
@@ -118,8 +125,7 @@ class RayJoin:
         return self._plans(pointers=False)
 
     def _plans(self, pointers: bool) -> list[ViewPlan]:
-        connect(self._options.address)
-        cpus = int(ray.cluster_resources().get("CPU", 1))
+        cpus = self.tasks.num_cpus
         return [
             plan_view(request, self._repo_path, self._options, cpus, pointers)
             for request in self._requests
@@ -134,7 +140,7 @@ class RayJoin:
             key = (side, plan.num_partitions)
             if key not in split:
                 split[key] = self._split_labels(*key)
-            seen.append(_match_view(plan, split[key], len(self.labels.runs)))
+            seen.append(self._match_view(plan, split[key]))
         return seen
 
     def _split_labels(self, side: LabelSide, num_partitions: int) -> list[list[Reference]]:
@@ -144,22 +150,21 @@ class RayJoin:
             bytes_sent = max(self.labels.num_rows) * _LABEL_BYTES / num_partitions
             size = ceil(SENT_BYTES / max(bytes_sent, 1))
         groups = [runs[start : start + size] for start in range(0, len(runs), size)]
-        return [
-            submit(split_labels, num_partitions, side, num_partitions, *group) for group in groups
+        split = partial(self.tasks.submit, split_labels, num_partitions, side, num_partitions)
+        return [split(*group) for group in groups]
+
+    def _match_view(self, plan: ViewPlan, labels: list[list[Reference]]) -> list[list[Reference]]:
+        """For each run of labels what it sees in each partition. labels: [group][partition]."""
+        side, count, submit = plan.side, plan.num_partitions, self.tasks.submit
+        rows = [submit(split_rows, count, side, count, piece) for piece in plan.pieces]
+        if count == 1:
+            whole = [part for (part,) in rows]
+            return [submit(match_partition, 1, side, 1, run, *whole) for (run,) in labels]
+        num_runs = len(self.labels.runs)
+        of_partitions = [
+            submit(match_partition, num_runs, side, len(labels), *groups, *pieces)
+            for groups, pieces in zip(
+                zip(*labels, strict=True), zip(*rows, strict=True), strict=True
+            )
         ]
-
-
-def _match_view(
-    plan: ViewPlan, labels: list[list[Reference]], num_runs: int
-) -> list[list[Reference]]:
-    """For each run of labels what it sees in each partition. labels: [group][partition]."""
-    count = plan.num_partitions
-    rows = [submit(split_rows, count, plan.side, count, piece) for piece in plan.pieces]
-    if count == 1:
-        whole = [part for (part,) in rows]
-        return [submit(match_partition, 1, plan.side, 1, run, *whole) for (run,) in labels]
-    of_partitions = [
-        submit(match_partition, num_runs, plan.side, len(labels), *groups, *pieces)
-        for groups, pieces in zip(zip(*labels, strict=True), zip(*rows, strict=True), strict=True)
-    ]
-    return [list(parts) for parts in zip(*of_partitions, strict=True)]
+        return [list(parts) for parts in zip(*of_partitions, strict=True)]

@@ -1,8 +1,9 @@
-"""How a retrieval is cut up for Ray: pieces of each view, partitions, rows of a shard.
+"""How a retrieval is cut up: pieces of each view, partitions, rows of a shard.
 
 In: view requests and settings. Out: one plan a view, from the sources' Parquet footers only.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from feature_repo.plugins.entity_frame import EntityFrame
 from feature_repo.plugins.feature_rows import FeatureRows
-from feature_repo.plugins.ray_partitions import LabelSide, RowSide
+from feature_repo.plugins.partitions import LabelSide, RowSide
 from feature_repo.plugins.source_pieces import Piece, cut_source
 from feature_repo.plugins.source_table import check_columns, open_source
 from feature_repo.plugins.view_request import ViewRequest
@@ -23,6 +24,8 @@ WHOLE_BYTES = 64 * _MB
 """A view up to here is not split: sorting it for each shard is cheaper than moving labels."""
 PARTITION_BYTES = 256 * _MB
 """Of a view's columns, as Parquet encodes them; a worker's memory holds some times that."""
+MEMORY_PER_BYTE = 8
+"""Memory of a join for a byte of Parquet: decoded, sorted, and copied once."""
 MOST_PARTITIONS = 256
 """Every shard has a result from each partition; more of them would be many and tiny."""
 PIECE_BYTES = 64 * _MB
@@ -34,15 +37,20 @@ LABEL_BYTES = 64
 
 
 @dataclass(frozen=True)
-class RayOptions:
-    """Settings of the Ray engine; PointInTimeOfflineStoreConfig says what they mean."""
+class PartitionOptions:
+    """Settings of a partitioned join; PointInTimeOfflineStoreConfig says what they mean."""
 
-    address: str | None
     partitions: int | None
     shard_rows: int | None
     shard_dir: str | None
     spill_dir: str | None
     created_cutoff: bool
+    memory_bytes: int | None = None
+    """Of one task."""
+
+    def at_most(self, size: int) -> int:
+        """A size in Parquet bytes, or less where the memory limit asks for it."""
+        return min(size, (self.memory_bytes or sys.maxsize) // MEMORY_PER_BYTE)
 
 
 @dataclass(frozen=True)
@@ -78,7 +86,7 @@ class ViewPlan:
 
 
 def plan_view(
-    request: ViewRequest, repo_path: str, options: RayOptions, num_cpus: int, pointers: bool
+    request: ViewRequest, repo_path: str, options: PartitionOptions, num_cpus: int, pointers: bool
 ) -> ViewPlan:
     """pointers: row numbers are wanted in place of features."""
     what = f"view '{request.name}'"
@@ -95,30 +103,40 @@ def plan_view(
         ttl=request.ttl,
         created_cutoff=options.created_cutoff,
     )
-    pieces = cut_source(dataset, side.columns, PIECE_BYTES)
+    pieces = cut_source(dataset, side.columns, options.at_most(PIECE_BYTES))
     types = tuple(dataset.schema.field(column).type for column in side.keys)
-    partitions = num_partitions(side, pieces, options.partitions, num_cpus)
+    partitions = num_partitions(side, pieces, options, num_cpus)
     return ViewPlan(request, side, types, pieces, partitions, features)
 
 
 def num_partitions(
-    side: RowSide, pieces: Sequence[Piece], wanted: int | None, num_cpus: int
+    side: RowSide, pieces: Sequence[Piece], options: PartitionOptions, num_cpus: int
 ) -> int:
     """As many as the settings want, else by size. A view without entity is never split."""
     if not side.keys:
         return 1
-    if wanted:
-        return wanted
+    if options.partitions:
+        return options.partitions
     size = sum(piece.num_bytes for piece in pieces)
-    if size <= WHOLE_BYTES:
+    if size <= options.at_most(WHOLE_BYTES):
         return 1
-    return min(max(ceil(size / PARTITION_BYTES), num_cpus), MOST_PARTITIONS)
+    return min(max(ceil(size / options.at_most(PARTITION_BYTES)), num_cpus), MOST_PARTITIONS)
 
 
-def shard_rows(plans: Sequence[ViewPlan], wanted: int | None) -> int:
+def shard_rows(plans: Sequence[ViewPlan], options: PartitionOptions) -> int:
     """Rows of a shard: as the settings want, else as many as make SHARD_BYTES."""
-    if wanted:
-        return wanted
+    if options.shard_rows:
+        return options.shard_rows
     row_bytes = LABEL_BYTES + sum(plan.row_bytes for plan in plans)
     least, most = SHARD_ROWS
-    return min(max(int(SHARD_BYTES / row_bytes), least), most)
+    return min(max(int(options.at_most(SHARD_BYTES) / row_bytes), least), most)
+
+
+def memory_needed(requests: Sequence[ViewRequest], repo_path: str) -> int:
+    """Bytes to join the largest of the views in memory, by the sources' footers."""
+    sizes = [0]
+    for request in requests:
+        dataset = open_source(request.source, repo_path)
+        pieces = cut_source(dataset, request.source_columns, PIECE_BYTES)
+        sizes.append(sum(piece.num_bytes for piece in pieces))
+    return max(sizes) * MEMORY_PER_BYTE

@@ -1,12 +1,9 @@
-"""What the store hands back where Ray does the join: shards are written when a result is asked for.
+"""What the store hands back where the join is partitioned: shards, written when they are needed.
 
-In: a RayJoin. Out: Feast's retrieval job. The shards are written once a job and hold on-demand
-features as well; only `to_df`, `to_arrow` and `to_pointers` bring rows to this process.
+In: a PartitionedJoin. Out: Feast's retrieval job. The shards are written once a job and hold
+on-demand features as well; only `to_df`, `to_arrow` and `to_pointers` bring rows to this process.
 """
 
-import atexit
-import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -17,7 +14,6 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.fs
 import pyarrow.parquet as pq
-import ray.data
 from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.saved_dataset import SavedDatasetStorage
@@ -25,15 +21,16 @@ from feast.saved_dataset import SavedDatasetStorage
 from feature_repo.plugins.entity_frame import EntityFrame
 from feature_repo.plugins.on_demand import OnDemand
 from feature_repo.plugins.parquet_writer import write_source
+from feature_repo.plugins.partition_plan import PartitionOptions
+from feature_repo.plugins.partitioned_join import PartitionedJoin
 from feature_repo.plugins.pointers import Pointers
-from feature_repo.plugins.ray_engine import RayJoin
-from feature_repo.plugins.ray_plan import RayOptions
-from feature_repo.plugins.ray_shards import open_folder
 from feature_repo.plugins.retrieval_job import ArrowJob, shown_names
+from feature_repo.plugins.shards import open_folder
+from feature_repo.plugins.tasks import Tasks
 from feature_repo.plugins.view_request import ViewRequest
 
 
-class RayJob(ArrowJob):
+class ShardJob(ArrowJob):
     """A point-in-time join whose result lies in Parquet shards, in the order of the labels."""
 
     def __init__(
@@ -42,11 +39,12 @@ class RayJob(ArrowJob):
         requests: Sequence[ViewRequest],
         on_demand: OnDemand,
         repo_path: str,
-        options: RayOptions,
+        options: PartitionOptions,
+        tasks: Callable[[], Tasks],
     ) -> None:
         """frames: the entity frame in runs of so many rows, at least one run."""
         super().__init__(lambda: self._table(), repo_path)
-        self._join = RayJoin(frames, requests, repo_path, options)
+        self._join = PartitionedJoin(frames, requests, repo_path, options, tasks)
         self._requests = requests
         self._on_demand = on_demand
         self._shard_dir = options.shard_dir
@@ -68,6 +66,8 @@ class RayJob(ArrowJob):
 
     def to_ray_dataset(self) -> Any:
         """The shards as a Ray Dataset."""
+        import ray.data  # costs seconds, which only its users pay
+
         filesystem, paths = self.shards
         return ray.data.read_parquet(paths, filesystem=filesystem)
 
@@ -106,23 +106,9 @@ class RayJob(ArrowJob):
     def _make_folder(self) -> str:
         """A folder of this job's own."""
         if self._shard_dir is None:
-            return _temporary_folder()
+            return self._join.tasks.result_folder()
         parent = self._shard_dir if "://" in self._shard_dir else Path(self._shard_dir).absolute()
         folder = f"{parent}/{uuid.uuid4().hex}"
         filesystem, path = open_folder(folder)
         filesystem.create_dir(path, recursive=True)
         return folder
-
-
-def _temporary_folder() -> str:
-    """A folder that lives as long as this process: a Ray Dataset reads it when it is used."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if len(nodes) > 1:
-        raise ValueError(
-            f"the Ray cluster has {len(nodes)} nodes, which share no temporary folder; set "
-            f"shard_dir in the offline_store of feature_store.yaml to a folder or a URI that all "
-            f"of them reach"
-        )
-    folder = tempfile.mkdtemp(prefix="point_in_time_")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder

@@ -15,7 +15,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from feature_repo.plugins.as_of import NO_ROW
-from feature_repo.plugins.ray_partitions import Seen, combine
+from feature_repo.plugins.partitions import Seen, combine
 
 GROUP_ROWS = 1 << 15
 """Rows of a row group. Features are widened one group at a time: 50 MB of a 384-wide embedding."""

@@ -1,4 +1,4 @@
-"""One view's join in partitions by key: what Ray's workers do, as functions of Arrow tables.
+"""One view's join in partitions by key: the steps of it, as functions of Arrow tables.
 
 In: runs of labels and pieces of a view. Out: for each run of labels the rows that they see. Labels
 and rows of one key meet in one partition, in their order, so all partitions together find what one

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 from pydantic import ValidationError
 
 from feature_repo.plugins.entity_frame import EntityFrame, read_entity_runs
-from feature_repo.plugins.point_in_time import PointInTimeOfflineStoreConfig
-from feature_repo.plugins.ray_partitions import (
+from feature_repo.plugins.partition_plan import MOST_PARTITIONS, PartitionOptions, num_partitions
+from feature_repo.plugins.partitions import (
     LabelSide,
     RowSide,
     match_partition,
@@ -24,7 +25,7 @@ from feature_repo.plugins.ray_partitions import (
     split_labels,
     split_rows,
 )
-from feature_repo.plugins.ray_plan import MOST_PARTITIONS, num_partitions
+from feature_repo.plugins.point_in_time import PointInTimeOfflineStoreConfig
 from feature_repo.plugins.source_pieces import Piece, cut_source
 
 WHOLE = list(range(-50, 50))
@@ -135,12 +136,15 @@ def test_a_file_that_is_replaced_while_it_is_joined_is_an_error(tmp_path: Path) 
 
 def test_partitions_follow_the_size_unless_they_are_set() -> None:
     piece = Piece(pa.table({}), 0, 1, 50 * 10**6)
-    assert num_partitions(_side("k"), [piece], None, num_cpus=8) == 1
-    assert num_partitions(_side("k"), [piece] * 2, None, num_cpus=8) == 8
-    assert num_partitions(_side("k"), [piece] * 100, None, num_cpus=8) == 20
-    assert num_partitions(_side("k"), [piece] * 10_000, None, num_cpus=8) == MOST_PARTITIONS
-    assert num_partitions(_side("k"), [piece], 7, num_cpus=8) == 7
-    assert num_partitions(_side(), [piece] * 100, 7, num_cpus=8) == 1
+    rule = PartitionOptions(None, None, None, None, created_cutoff=False)
+    assert num_partitions(_side("k"), [piece], rule, num_cpus=8) == 1
+    assert num_partitions(_side("k"), [piece] * 2, rule, num_cpus=8) == 8
+    assert num_partitions(_side("k"), [piece] * 100, rule, num_cpus=8) == 20
+    assert num_partitions(_side("k"), [piece] * 10_000, rule, num_cpus=8) == MOST_PARTITIONS
+    assert num_partitions(_side("k"), [piece], replace(rule, partitions=7), num_cpus=8) == 7
+    small = replace(rule, memory_bytes=80 * 10**6)
+    assert num_partitions(_side("k"), [piece] * 10, small, num_cpus=1) == 50
+    assert num_partitions(_side(), [piece] * 100, replace(rule, partitions=7), num_cpus=8) == 1
 
 
 @pytest.mark.parametrize(("rows", "runs"), [(0, [0]), (7, [3, 3, 1]), (6, [3, 3])])
@@ -155,12 +159,10 @@ def test_entity_frames_come_in_runs(rows: int, runs: list[int]) -> None:
         ]
 
 
-def test_the_engine_is_chosen_by_the_settings() -> None:
-    assert not PointInTimeOfflineStoreConfig().uses_ray
-    assert PointInTimeOfflineStoreConfig(engine="ray").uses_ray
-    assert PointInTimeOfflineStoreConfig(ray_address="auto").uses_ray
-    with pytest.raises(ValidationError, match="engine is 'local', but ray_address is set"):
-        PointInTimeOfflineStoreConfig(engine="local", ray_address="auto")
+def test_the_engine_is_one_that_fits_the_address() -> None:
+    PointInTimeOfflineStoreConfig(engine="ray", ray_address="auto")
+    with pytest.raises(ValidationError, match="engine is 'disk', but ray_address is set"):
+        PointInTimeOfflineStoreConfig(engine="disk", ray_address="auto")
 
 
 def test_workers_start_without_feast_and_a_store_without_ray() -> None:
@@ -169,6 +171,6 @@ def test_workers_start_without_feast_and_a_store_without_ray() -> None:
         "import sys, feature_repo.plugins.{} as _; "
         "sys.exit(any(name in sys.modules for name in {}))"
     )
-    for module, absent in [("ray_shards", ["feast", "ray"]), ("ray_tasks", ["feast"])]:
+    for module, absent in [("shards", ["feast", "ray"]), ("ray_tasks", ["feast"])]:
         done = subprocess.run([sys.executable, "-c", code.format(module, absent)], timeout=120)
         assert done.returncode == 0, module
