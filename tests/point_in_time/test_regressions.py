@@ -51,6 +51,17 @@ def test_feast_6787_labels_of_one_user_and_instant_are_all_kept(tmp_path: Path) 
     assert result["impression"].tolist() == [7, 7, 9]
 
 
+@pytest.mark.parametrize("hours", [0.5, 1.0, 1.5, 25.0, 24.0 * 365 * 10])
+def test_feast_5590_a_row_is_found_however_long_ago(tmp_path: Path, hours: float) -> None:
+    """The Ray store joins in windows of an hour, and drops labels that find nothing in theirs."""
+    rows = {"user_id": ["ann", "eve"], "at": [at(0), at(hours + 1)], "value": [1.0, 2.0]}
+    store = open_store(tmp_path, user, view_of(tmp_path, "v", rows))
+    asked = frame(user_id=["ann", "eve", "bob"], at=[at(hours)] * 3)
+    result = store.get_historical_features(asked, ["v:value"]).to_df()
+    assert result["user_id"].tolist() == ["ann", "eve", "bob"]
+    assert values(result["value"]) == [1.0, None, None]
+
+
 def test_views_with_different_entities_keep_each_label(tmp_path: Path) -> None:
     """A user's view and a (user, item) view, two items at once: the file store keeps 1 of 2."""
     pairs = {
