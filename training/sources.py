@@ -133,8 +133,10 @@ def read_categories(connection: duckdb.DuckDBPyConnection, data_dir: Path) -> Co
 
 def of_pairs(tags: Columns, taken_UI: sp.csr_matrix) -> Columns:
     """The tags whose user took up the item in training."""
-    user, item = tags["user"].astype(np.int64), tags["item"].astype(np.int64)
-    kept = np.asarray(taken_UI[user, item]).ravel() > 0
+    user, item = taken_UI.nonzero()
+    num_items = taken_UI.shape[1]
+    keys = tags["user"].astype(np.int64) * num_items + tags["item"].astype(np.int64)
+    kept = np.isin(keys, user.astype(np.int64) * num_items + item)
     return {name: values[kept] for name, values in tags.items()}
 
 

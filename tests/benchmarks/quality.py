@@ -1,0 +1,220 @@
+"""Recommendation quality under published protocols: baselines, channels, the fused score.
+
+`python -m tests.benchmarks.quality --protocol lastfm-recbole --seeds 5 --json OUT`. Reads the raw
+folders from `--source` (default POTLUCK_REAL_DATA, else ../shared/data), builds the tables once
+under `--work`, and prints a table. Weights are learnt on validation; test is asked once a seed. The
+spread is the standard deviation over seeds, the interval a bootstrap over users of the first seed.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from feature_repo.pipelines import build
+from training.baselines import Scorer
+from training.blend import Blend, BlendOptions, learn_blend
+from training.bootstrap import Interval, intervals, user_means
+from training.metrics import ndcg, recall
+from training.protocols import PROTOCOLS, Protocol, Recipe, Trial
+from training.queries import Queries
+from training.ranking import hits, top_items
+
+K = 10
+METRICS = {f"recall@{K}": recall, f"ndcg@{K}": ndcg}
+FOLDERS = {
+    "lastfm": "hetrec2011-lastfm-2k",
+    "movielens": "ml-latest-small",
+    "amazon-beauty": "amazon-beauty",
+}
+DATASETS = {"lastfm-recbole": "lastfm", "beauty-leave-last-out": "amazon-beauty"}
+REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+DEFAULT = "lastfm-recbole"
+
+
+@dataclass
+class Measured:
+    """The figures of one scorer, a value a seed."""
+
+    values: dict[str, list[float]] = field(default_factory=dict)
+    interval: dict[str, Interval] = field(default_factory=dict)
+    fit_s: list[float] = field(default_factory=list)
+
+    def add(self, scorer: Scorer, queries: Queries, seed: int) -> None:
+        """Rank the test queries and note the figures; the first seed also gives the interval."""
+        hits_QK = hits(
+            top_items(scorer, queries, K, seed, progress=True), queries.relevant, queries.num_items
+        )
+        figures = {
+            name: metric(hits_QK, queries.relevant.lengths, K) for name, metric in METRICS.items()
+        }
+        if not self.interval:
+            self.interval = intervals(figures, queries.user_index, seed=seed)
+        for name, values_Q in figures.items():
+            mean = user_means(values_Q[:, None], queries.user_index).mean()
+            self.values.setdefault(name, []).append(float(mean))
+
+    def cells(self, metric: str) -> str:
+        """Mean, spread and interval of one metric, for the printed table."""
+        values, interval = self.values[metric], self.interval[metric]
+        between = f"{interval.low:.4f}-{interval.high:.4f}" if interval.low is not None else ""
+        return f"{np.mean(values):10.4f}{np.std(values):9.4f}{between:>18s}"
+
+    def summary(self) -> dict[str, object]:
+        return {
+            **{name: float(np.mean(values)) for name, values in self.values.items()},
+            "spread": {name: float(np.std(values)) for name, values in self.values.items()},
+            "interval": {name: [one.low, one.high] for name, one in self.interval.items()},
+            "per_seed": self.values,
+            "fit_s": float(np.mean(self.fit_s)) if self.fit_s else None,
+        }
+
+
+@dataclass
+class Table:
+    """All that a run measured."""
+
+    baselines: dict[str, Measured] = field(default_factory=dict)
+    channels: dict[str, Measured] = field(default_factory=dict)
+    fused: dict[str, Measured] = field(default_factory=dict)
+    weights: list[dict[str, float]] = field(default_factory=list)
+
+
+def run(protocol: Protocol, data_dir: Path, seeds: Sequence[int], refit: bool) -> Table:
+    """Every seed: fit, measure, learn the weights on validation, measure the blend."""
+    table = Table()
+    channels: list[Scorer] = []
+    for seed in tqdm(seeds, desc="seeds"):
+        if protocol.splits_at_random or not channels:
+            trial = protocol.trial(data_dir, seed)
+            measure_each(trial, protocol.baselines, table.baselines, seed)
+            channels = measure_each(trial, protocol.channels, table.channels, seed)
+        started = time.perf_counter()
+        blend = learn_blend(channels, trial.validation, BlendOptions(seed=seed), progress=True)
+        table.weights.append(blend.by_channel())
+        fused = table.fused.setdefault("fused", Measured())
+        fused.fit_s.append(time.perf_counter() - started)
+        fused.add(blend, trial.test, seed)
+        if refit:
+            again = fit_again(protocol, data_dir, trial, blend)
+            table.fused.setdefault("fused, refit", Measured()).add(*again, seed)
+    return table
+
+
+def measure_each(
+    trial: Trial, recipes: Mapping[str, Recipe], found: dict[str, Measured], seed: int
+) -> list[Scorer]:
+    """Fit and measure every scorer whose sources there are."""
+    scorers = []
+    for name, recipe in trial.possible(dict(recipes)).items():
+        measured = found.setdefault(name, Measured())
+        started = time.perf_counter()
+        scorer = recipe.fit(trial.events, trial.sources)
+        measured.fit_s.append(time.perf_counter() - started)
+        measured.add(scorer, trial.test, seed)
+        scorers.append(scorer)
+    return scorers
+
+
+def fit_again(
+    protocol: Protocol, data_dir: Path, trial: Trial, blend: Blend
+) -> tuple[Blend, Queries]:
+    """The blend with its weights kept and its channels fitted on validation as well."""
+    later = protocol.refit(data_dir, trial)
+    channels = [
+        recipe.fit(later.events, later.sources)
+        for recipe in later.possible(protocol.channels).values()
+    ]
+    return Blend(channels, blend.weights, name="fused, refit"), later.test
+
+
+def print_table(table: Table, protocol: Protocol) -> None:
+    """Published figures and ours, with spread over seeds, interval over users and fitting cost."""
+    head = "".join(f"{name:>10s}{'± seeds':>9s}{'95 % of users':>18s}" for name in METRICS)
+    print(f"\n{'':28s}{head}{'fit s':>8s}")
+    for one in protocol.published:
+        print(f"{one.name:28s}{one.recall:10.4f}{'':27s}{one.ndcg:10.4f}{'':27s}  {one.source}")
+    parts = {"baselines": table.baselines, "channels": table.channels, "fused": table.fused}
+    for title, part in parts.items():
+        print(f"-- {title}")
+        for name, measured in part.items():
+            print(f"{name:28s}" + "".join(measured.cells(metric) for metric in METRICS), end="")
+            print(f"{np.mean(measured.fit_s):8.1f}" if measured.fit_s else "")
+    weights = {name: np.mean([one[name] for one in table.weights]) for name in table.weights[0]}
+    print("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
+
+
+def as_json(table: Table, flags: argparse.Namespace, protocol: Protocol, wall_s: float) -> str:
+    parts = {"baselines": table.baselines, "channels": table.channels}
+    document = {
+        "protocol": flags.protocol or DEFAULT,
+        "dataset": flags.dataset,
+        "seeds": flags.seeds,
+        "fused": table.fused["fused"].summary(),
+        "fused_refit": table.fused["fused, refit"].summary() if flags.refit else None,
+        **{
+            part: {name: measured.summary() for name, measured in found.items()}
+            for part, found in parts.items()
+        },
+        "weights": table.weights,
+        "published": [one.model_dump() for one in protocol.published],
+        "wall_s": wall_s,
+    }
+    return json.dumps(document, indent=2) + "\n"
+
+
+def built_tables(dataset: str, source: Path, work: Path) -> Path:
+    """The folder with the canonical tables, built now unless it is there."""
+    out = work / dataset
+    if (out / "dataset.json").is_file():
+        return out
+    arguments = ["--dataset", dataset, "--source", str(source), "--out", str(out)]
+    if build.main([*arguments, "--only", "tables", "--no-activate"]):
+        raise ValueError(f"the tables of {dataset} could not be built from {source}")
+    return out
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--protocol", choices=PROTOCOLS, help=f"default {DEFAULT}")
+    parser.add_argument("--dataset", choices=FOLDERS, help="of global-time; default lastfm")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this, less one")
+    parser.add_argument("--refit", action="store_true", help="also fit on validation before test")
+    parser.add_argument(
+        "--source", type=Path, default=Path(os.environ.get("POTLUCK_REAL_DATA", REAL_DATA))
+    )
+    parser.add_argument("--work", type=Path, default=Path("runs/quality"), help="built tables")
+    parser.add_argument("--json", type=Path, required=True, help="file for the figures")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the flags, run, print, write. Without `--protocol`, no data is no error."""
+    flags = parser().parse_args(arguments)
+    name = flags.protocol or DEFAULT
+    flags.dataset = DATASETS.get(name) or flags.dataset or "lastfm"
+    folder = flags.source / FOLDERS[flags.dataset]
+    if not folder.is_dir():
+        text = f"no data in {folder}; unpack it there or set POTLUCK_REAL_DATA"
+        print(f"{'skipped' if flags.protocol is None else 'error'}: {text}", file=sys.stderr)
+        flags.json.write_text(json.dumps({"skipped": text}) + "\n", encoding="utf-8")
+        return 0 if flags.protocol is None else 2
+    started = time.perf_counter()
+    data_dir = built_tables(flags.dataset, folder, flags.work)
+    table = run(PROTOCOLS[name], data_dir, range(flags.seeds), flags.refit)
+    print_table(table, PROTOCOLS[name])
+    wall_s = time.perf_counter() - started
+    flags.json.write_text(as_json(table, flags, PROTOCOLS[name], wall_s), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""The benchmark's command: figures as JSON, a table for people, and what it says without data."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.quality import main, run
+from tests.channels.tables import link, play, tag, write_tables
+from training.protocols import PROTOCOLS
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Path:
+    """What five users played, the first half of the items by some, the second by others."""
+    plays = [
+        play(f"u{user}", f"i{item}", 1 + user)
+        for user in range(5)
+        for item in range(4)
+        if (user + item) % 4
+    ]
+    tags = [tag("u0", "i1", "slow"), tag("u1", "i2", "slow")]
+    return write_tables(tmp_path / "lastfm", plays, documents=tags, edges=[link("u0", "u1")])
+
+
+def test_every_seed_fits_measures_and_blends(shop: Path) -> None:
+    table = run(PROTOCOLS["lastfm-recbole"], shop, range(2), refit=True)
+    assert set(table.baselines) == {"item-knn", "ease"}
+    assert set(table.channels) == set(PROTOCOLS["lastfm-recbole"].channels)
+    assert set(table.fused) == {"fused", "fused, refit"}
+    for measured in (*table.baselines.values(), *table.channels.values(), *table.fused.values()):
+        for values in measured.values.values():
+            assert len(values) == 2
+            assert all(0.0 <= value <= 1.0 for value in values)
+
+
+def test_the_command_writes_figures_and_a_table(
+    shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "hetrec2011-lastfm-2k").mkdir()
+    figures = tmp_path / "figures.json"
+    flags = ["--source", str(tmp_path), "--work", str(tmp_path), "--json", str(figures)]
+    assert main([*flags, "--protocol", "lastfm-recbole", "--seeds", "1"]) == 0
+    found = json.loads(figures.read_text())
+    assert {"recall@10", "ndcg@10", "spread", "interval", "per_seed"} <= set(found["fused"])
+    assert found["published"][0]["name"] == "SEPT"
+    assert found["channels"]["user-ridge"]["fit_s"] > 0
+    printed = capsys.readouterr().out
+    assert "SEPT" in printed
+    assert "fused" in printed
+
+
+def test_without_data_a_named_protocol_is_an_error(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    flags = ["--source", str(tmp_path / "nowhere"), "--json", str(figures)]
+    assert main(flags) == 0
+    assert "nowhere" in json.loads(figures.read_text())["skipped"]
+    assert main([*flags, "--protocol", "beauty-leave-last-out"]) == 2
