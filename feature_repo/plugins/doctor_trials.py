@@ -7,10 +7,12 @@ found. Registry, online store and data are temporary: nothing of the repo is wri
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from feast import FeatureStore, RepoConfig
 from feast.infra.offline_stores.offline_utils import get_offline_store_from_config
+from feast.types import String
 from tqdm import tqdm
 
 from feature_repo.plugins.doctor_cases import Case, cases_of, names_case, together_case
@@ -27,6 +29,8 @@ from feature_repo.plugins.doctor_views import CheckedView, Shape
 
 _READ_FILES = {"DaskOfflineStore", "DuckDBOfflineStore", "RayOfflineStore"}
 """Feast's own stores that read Parquet; the others read tables of a warehouse or a server."""
+
+_TRIES = 2  # a Ray store may have to start Ray, which gives up after 30 s on a busy machine
 
 _CLUSTER = ("ray_address", "use_kuberay", "cluster_name", "kuberay_conf")
 """Settings of clusters, whose workers would not see the planted files."""
@@ -73,9 +77,19 @@ class Trials:
     def why_not(self) -> str | None:
         """Why this store cannot be checked with planted files, if it cannot."""
         store = type(self.offline_store)
-        if not store.__module__.startswith("feast.") or store.__name__ in _READ_FILES:
-            return None
-        return f"{store.__name__} reads no Parquet files, and the doctor writes no other tables"
+        if store.__module__.startswith("feast.") and store.__name__ not in _READ_FILES:
+            return f"{store.__name__} reads no Parquet files, and the doctor writes no other tables"
+        # A store that cannot answer the plainest question is set up wrongly, or not for files.
+        shape = Shape((("doctor_key", String),), None, "event_at", None, ())
+        plainest = plant(names_case(shape), shape, self._name(), self._folder)
+        for _ in range(_TRIES):
+            try:
+                self._ask([plainest])
+            except Exception as error:  # noqa: BLE001  # a store may raise anything
+                said = f"{type(error).__name__}: {shorten(' '.join(str(error).split()), 200)}"
+            else:
+                return None
+        return f"{store.__name__} cannot be asked at all ({said})"
 
     def check(self, views: Sequence[CheckedView]) -> list[ViewReport]:
         """Every case on every shape of view, and the features of every view."""
@@ -166,6 +180,9 @@ def _on_this_machine(offline_store: dict[str, Any], folder: Path) -> dict[str, A
     local: dict[str, Any] = {name: None for name in (*_CLUSTER, *_WRITTEN) if name in offline_store}
     if "storage_path" in local:
         local |= {"storage_path": str(folder / "storage")}  # Feast's Ray store insists on one
+    if "ray_conf" in offline_store:
+        # Feast's; without an address Ray joins whatever cluster runs on this machine.
+        local["ray_conf"] = {**(offline_store["ray_conf"] or {}), "address": "local"}
     if offline_store.get("engine") == "ray" or (
         "engine" in offline_store and offline_store["ray_address"]
     ):

@@ -171,6 +171,7 @@ def ask_over_ray(folder: Path, store_type: str) -> tuple[int, dict[str, Any]]:
     options = ["--view", "user_stats", "--json", str(out)]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=900)
     report = json.loads(out.read_text())
+    assert report["not_checked"] is None
     assert "ray_address was left out: the cases ran on this machine" in report["warnings"]
     return done.returncode, report
 
@@ -214,12 +215,26 @@ _CAUGHT: dict[Fault, dict[str, str]] = {
     },
     "no ttl": {EXPIRED: "STALE value past its ttl (2 of 2 labels)"},
     "no created": {CUTOFF: "LEAKS a value written after the label (2 of 3 labels)"},
-    "no mapping": {SLATE: "ERROR ValueError: view 'planted_1' asks its source for ['shop_id']"},
-    "raises": {SLATE: "ERROR RuntimeError: no such table"},
+    "no mapping": {SLATE: "ERROR ValueError: view 'planted_2' asks its source for ['shop_id']"},
+    "raises on ttl": {SLATE: "ERROR RuntimeError: no such table"},
 }
 
 
-@pytest.mark.parametrize("fault", get_args(Fault))
+def test_every_fault_is_tried() -> None:
+    assert {*_CAUGHT, "raises always"} == set(get_args(Fault))
+
+
+def test_a_store_that_cannot_be_asked_is_not_called_at_risk(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor healthy: it is set up wrongly, or does not read files."""
+    repo = write_repo(tmp_path / "repo", {"type": WRONG_STORE, "fault": "raises always"})
+    code, report = ask(repo)
+    assert (code, report["at_risk"]) == (2, [])
+    assert "cannot be asked at all (RuntimeError: no such table)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fault", _CAUGHT)
 def test_a_store_that_is_wrong_on_purpose_is_caught(tmp_path: Path, fault: Fault) -> None:
     repo = write_repo(tmp_path / "repo", {"type": WRONG_STORE, "fault": fault})
     view = "shop_names" if fault == "no mapping" else "user_stats"

@@ -24,7 +24,8 @@ Fault = Literal[
     "no ttl",
     "no created",
     "no mapping",
-    "raises",
+    "raises on ttl",
+    "raises always",
 ]
 STORE = "tests.point_in_time.wrong_store.WrongOfflineStore"
 
@@ -49,7 +50,7 @@ class WrongOfflineStore(PointInTimeOfflineStore):
         **options: Any,
     ) -> PointInTimeJob:
         fault = config.offline_store.fault
-        if fault == "raises":
+        if fault == "raises always" or (fault == "raises on ttl" and feature_views[0].ttl):
             raise RuntimeError("no such table")
         if fault == "no ttl":
             feature_views = copy.deepcopy(feature_views)
