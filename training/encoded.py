@@ -22,7 +22,7 @@ from training.join import NO_ROW, Rows
 from training.labels import Labels
 from training.prepare import Joined
 
-ROWS_AT_ONCE = 32_768  # feature rows a slice; 150 MB where they hold an embedding of 384
+ROWS_AT_ONCE = 16_384  # feature rows a slice; 180 MB where they hold an embedding of 384
 CELLS_AT_ONCE = 4_000_000  # label times candidate
 
 
