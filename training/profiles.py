@@ -30,10 +30,8 @@ class Popularity:
 class Trending:
     """log2(1 + take-ups before the instant, each worth half as much every half-life)."""
 
-    name = "trending"
-
-    def __init__(self, half_life_days: float) -> None:
-        self.half_life_days = half_life_days
+    def __init__(self, half_life_days: float, name: str = "trending") -> None:
+        self.half_life_days, self.name = half_life_days, name
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
         logs_BI = popularity(queries.events, queries.at_us[rows], self.half_life_days)

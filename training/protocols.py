@@ -180,7 +180,8 @@ def sources_with_titles(data_dir: Path, events: Events) -> Sources:
 
 
 POPULARITY = Recipe(lambda events, _: Popularity(events))
-TRENDING = Recipe(lambda events, _: Trending(half_life_days=90.0))
+MONTH = Recipe(lambda _, __: Trending(30.0, "trending-30-days"))
+YEAR = Recipe(lambda _, __: Trending(365.0, "trending-365-days"))
 KNN = Recipe(lambda events, _: ItemKNN(events, num_neighbours=200, shrink=10.0))
 LINEAR = Recipe(lambda events, _: EASE(events, regularisation=100.0))
 USERS = Recipe(lambda events, sources: UserRidge(events, sources))
@@ -238,7 +239,13 @@ PROTOCOLS = {
         trial=global_time,
         refit=refit_timed,
         splits_at_random=False,
-        baselines={"most-popular": POPULARITY, "item-knn": KNN, "ease": LINEAR},
+        baselines={
+            "popularity": POPULARITY,
+            "trending-30-days": MONTH,
+            "trending-365-days": YEAR,
+            "item-knn": KNN,
+            "ease": LINEAR,
+        },
         channels={
             "user-ridge": USERS,
             "item-ridge": ITEMS,
@@ -246,7 +253,8 @@ PROTOCOLS = {
             "text-link": TEXT,
             "friends": FRIENDS,
             "terms": LATEST_TERMS,
-            "trending": TRENDING,
+            "trending-30-days": MONTH,
+            "trending-365-days": YEAR,
         },
     ),
 }

@@ -3,7 +3,8 @@
 `python -m tests.benchmarks.quality --protocol lastfm-recbole --seeds 5 --json OUT`. Reads the raw
 folders from `--source` (default POTLUCK_REAL_DATA, else ../shared/data), builds the tables once
 under `--work`, and prints a table. Weights are learnt on validation; test is asked once a seed. The
-spread is the standard deviation over seeds, the interval a bootstrap over users of the first seed.
+spread is the standard deviation over seeds, the interval a bootstrap over users of the first seed;
+where the split is fixed, the seed only draws the queries that weights are learnt from.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from feature_repo.pipelines import build
@@ -29,6 +31,7 @@ from training.ranking import hits, top_items
 
 K = 10
 METRICS = {f"recall@{K}": recall, f"ndcg@{K}": ndcg}
+LEAD = f"ndcg@{K}"
 FOLDERS = {
     "lastfm": "hetrec2011-lastfm-2k",
     "movielens": "ml-latest-small",
@@ -44,6 +47,8 @@ class Measured:
     """The figures of one scorer, a value a seed."""
 
     values: dict[str, list[float]] = field(default_factory=dict)
+    first: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    """The first seed's figures, one a query."""
     interval: dict[str, Interval] = field(default_factory=dict)
     fit_s: list[float] = field(default_factory=list)
 
@@ -55,8 +60,9 @@ class Measured:
         figures = {
             name: metric(hits_QK, queries.relevant.lengths, K) for name, metric in METRICS.items()
         }
-        if not self.interval:
-            self.interval = intervals(figures, queries.user_index, seed=seed)
+        if not self.first:
+            self.first = figures
+            self.interval = intervals(figures, queries.user_index)
         for name, values_Q in figures.items():
             mean = user_means(values_Q[:, None], queries.user_index).mean()
             self.values.setdefault(name, []).append(float(mean))
@@ -85,6 +91,8 @@ class Table:
     channels: dict[str, Measured] = field(default_factory=dict)
     fused: dict[str, Measured] = field(default_factory=dict)
     weights: list[dict[str, float]] = field(default_factory=list)
+    ahead: dict[str, dict[str, Interval]] = field(default_factory=dict)
+    """Scorer -> metric: the blend's figure less the scorer's on the first seed, paired by user."""
 
 
 def run(protocol: Protocol, data_dir: Path, seeds: Sequence[int], refit: bool) -> Table:
@@ -102,10 +110,25 @@ def run(protocol: Protocol, data_dir: Path, seeds: Sequence[int], refit: bool) -
         fused = table.fused.setdefault("fused", Measured())
         fused.fit_s.append(time.perf_counter() - started)
         fused.add(blend, trial.test, seed)
+        if not table.ahead:
+            table.ahead = differences(fused, {**table.baselines, **table.channels}, trial.test)
         if refit:
             again = fit_again(protocol, data_dir, trial, blend)
             table.fused.setdefault("fused, refit", Measured()).add(*again, seed)
     return table
+
+
+def differences(
+    fused: Measured, others: Mapping[str, Measured], queries: Queries
+) -> dict[str, dict[str, Interval]]:
+    """How far the blend is ahead of each scorer, with intervals over users."""
+    return {
+        name: intervals(
+            {metric: fused.first[metric] - other.first[metric] for metric in METRICS},
+            queries.user_index,
+        )
+        for name, other in others.items()
+    }
 
 
 def measure_each(
@@ -147,6 +170,12 @@ def print_table(table: Table, protocol: Protocol) -> None:
         for name, measured in part.items():
             print(f"{name:28s}" + "".join(measured.cells(metric) for metric in METRICS), end="")
             print(f"{np.mean(measured.fit_s):8.1f}" if measured.fit_s else "")
+    best = max(table.channels, key=lambda name: float(np.mean(table.channels[name].values[LEAD])))
+    ahead = table.ahead[best][LEAD]
+    if ahead.low is not None and ahead.high is not None:
+        print(
+            f"fused less {best}: {ahead.mean:+.4f} {LEAD} ({ahead.low:+.4f} to {ahead.high:+.4f})"
+        )
     weights = {name: np.mean([one[name] for one in table.weights]) for name in table.weights[0]}
     print("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
 
@@ -162,6 +191,10 @@ def as_json(table: Table, flags: argparse.Namespace, protocol: Protocol, wall_s:
         **{
             part: {name: measured.summary() for name, measured in found.items()}
             for part, found in parts.items()
+        },
+        "fused_ahead_of": {
+            name: {metric: one.model_dump() for metric, one in found.items()}
+            for name, found in table.ahead.items()
         },
         "weights": table.weights,
         "published": [one.model_dump() for one in protocol.published],
