@@ -15,8 +15,8 @@ import yaml
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int64, Json, String, UnixTimestamp
 
-from feature_repo.plugins.doctor import examine, main
-from feature_repo.plugins.doctor_report import as_text
+from feature_repo.plugins.doctor.__main__ import examine, main
+from feature_repo.plugins.doctor.report import as_text
 from tests.point_in_time.stores import STORE, item, user
 from tests.point_in_time.wrong_store import STORE as WRONG_STORE
 from tests.point_in_time.wrong_store import Fault

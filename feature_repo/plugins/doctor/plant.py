@@ -27,8 +27,8 @@ from feast.types import (
     from_feast_to_pyarrow_type,
 )
 
-from feature_repo.plugins.doctor_cases import Case
-from feature_repo.plugins.doctor_views import CheckedView, Shape
+from feature_repo.plugins.doctor.cases import Case
+from feature_repo.plugins.doctor.views import CheckedView, Shape
 from feature_repo.plugins.oracle import Label
 
 START = datetime(2000, 1, 1, tzinfo=UTC)

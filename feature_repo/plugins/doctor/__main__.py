@@ -26,10 +26,10 @@ from feast.infra.registry.registry import (
 )
 from feast.repo_config import get_offline_config_from_type
 
-from feature_repo.plugins.doctor_report import OUR_STORE, Report, as_text, as_values
-from feature_repo.plugins.doctor_trials import Trials, ViewReport
-from feature_repo.plugins.doctor_views import CheckedView, Refusal, read_views
-from feature_repo.plugins.doctor_warnings import warnings_of
+from feature_repo.plugins.doctor.report import OUR_STORE, Report, as_text, as_values
+from feature_repo.plugins.doctor.trials import Trials, ViewReport
+from feature_repo.plugins.doctor.views import CheckedView, Refusal, read_views
+from feature_repo.plugins.doctor.warnings import warnings_of
 
 MANUAL = """
 exit code:

@@ -15,8 +15,8 @@ from feast.infra.offline_stores.offline_utils import get_offline_store_from_conf
 from feast.types import String
 from tqdm import tqdm
 
-from feature_repo.plugins.doctor_cases import Case, cases_of, names_case, together_case
-from feature_repo.plugins.doctor_plant import (
+from feature_repo.plugins.doctor.cases import Case, cases_of, names_case, together_case
+from feature_repo.plugins.doctor.plant import (
     Planted,
     can_plant,
     entity_frame,
@@ -24,8 +24,8 @@ from feature_repo.plugins.doctor_plant import (
     plant,
     plant_features,
 )
-from feature_repo.plugins.doctor_verdict import Verdict, failure, judge
-from feature_repo.plugins.doctor_views import CheckedView, Shape
+from feature_repo.plugins.doctor.verdict import Verdict, failure, judge
+from feature_repo.plugins.doctor.views import CheckedView, Shape
 
 _READ_FILES = {"DaskOfflineStore", "DuckDBOfflineStore", "RayOfflineStore"}
 """Feast's own stores that read Parquet; the others read tables of a warehouse or a server."""

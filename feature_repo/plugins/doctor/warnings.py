@@ -15,7 +15,7 @@ from feast.infra.offline_stores.duckdb import DuckDBOfflineStore
 from feast.infra.offline_stores.file_source import FileSource
 from feast.infra.offline_stores.offline_store import OfflineStore
 
-from feature_repo.plugins.doctor_views import CheckedView
+from feature_repo.plugins.doctor.views import CheckedView
 
 _SHORTEST_CACHE_S = 600
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from feature_repo.plugins.doctor_trials import Finding, ViewReport
+from feature_repo.plugins.doctor.trials import Finding, ViewReport
 
 OUR_STORE = "feature_repo.plugins.point_in_time.PointInTimeOfflineStore"
 _WIDTH = 96

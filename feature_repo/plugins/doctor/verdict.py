@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from feature_repo.plugins.doctor_plant import LABEL, ROW, Planted, key_values
+from feature_repo.plugins.doctor.plant import LABEL, ROW, Planted, key_values
 from feature_repo.plugins.oracle import Label, Row, oracle
 
 Kind = Literal["kept", "fails", "note", "not checked"]

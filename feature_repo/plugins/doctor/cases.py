@@ -7,7 +7,7 @@ times are microseconds after an arbitrary start. Knows nothing of Feast, files o
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from feature_repo.plugins.doctor_views import Shape
+from feature_repo.plugins.doctor.views import Shape
 from feature_repo.plugins.oracle import Label, Row
 
 SECOND = 10**6
