@@ -9,6 +9,10 @@ from typing import Annotated, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from serving.clock import EPOCH
+from serving.counterfactuals import Counterfactual
+from serving.evidence import Fact
+from serving.phrases import Language, Tone
+from serving.statements import Statement
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Identifiers = Annotated[list[Identifier], Field(max_length=10_000)]
@@ -49,14 +53,18 @@ class RecommendRequest(Request):
     filters: Filters = Filters()
     explain: ExplainMode = "template"
     """`template` costs microseconds; `llm` asks the language model (seconds without a GPU)."""
+    language: Language = "en"
+    tone: Tone = "neutral"
 
 
 class Explanation(BaseModel):
     text: str
     writer: Literal["model", "template"]
     """Who wrote the text. `template` also where the model's text did not pass the checker."""
-    rejected: list[str] = []
-    """Why the model's sentences were turned down, if they were."""
+    statements: tuple[Statement, ...] = ()
+    """The text in parts, each with its verdict and the ids of the facts that support it."""
+    rejected: tuple[str, ...] = ()
+    """What the model wrote that was turned down or cut, and why."""
 
 
 class RecommendedItem(BaseModel):
@@ -89,21 +97,26 @@ class ExplainRequest(Request):
     item_id: Identifier
     context: Context = Context()
     explain: Literal["template", "llm"] = "llm"
+    language: Language = "en"
+    tone: Tone = "neutral"
+    counterfactuals: bool = False
+    """Also say where the item would rank without each source."""
 
 
 class EvidenceBody(BaseModel):
     """What the explanation was written from."""
 
-    history: list[str]
-    shared: list[str]
-    num_friends: int
-    popular_within: int | None
+    facts: tuple[Fact, ...]
+    leading_source: str | None
+    """The source that counted most for the item."""
 
 
 class ExplainResponse(BaseModel):
     user_id: str
     item: RecommendedItem
     evidence: EvidenceBody
+    counterfactuals: list[Counterfactual] = []
+    """The greatest change of rank first; only on request."""
 
 
 class FeedbackRequest(Request):

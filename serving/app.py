@@ -6,14 +6,16 @@ apart. The stages are in ranker.py; this file only connects them to HTTP.
 """
 
 import asyncio
+import json
 import logging
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import ray
 from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from feast import FeatureStore
 from pydantic import ValidationError
 from ray import serve
@@ -39,11 +41,13 @@ from serving.clock import Clock, instant, microseconds
 from serving.config import ServingConfig
 from serving.errors import FutureEventError, add_error_handlers
 from serving.evidence import Evidence
-from serving.explainer import explain_by_model, explain_by_template
+from serving.explainer import ExplanationCache, explain_by_template, stream_by_model
 from serving.feedback import Event, FeaturePusher, FeedbackLog, is_positive
 from serving.items import describe_item, describe_user
+from serving.phrases import Language, Tone
 from serving.ranker import Ranked, Slate, SlateRanker
-from serving.writer import LanguageModelWriter
+from serving.remote import RemoteWriter
+from serving.writer import LanguageModelWriter, Writer
 from training.bundle import load_bundle
 
 logger = logging.getLogger("ray.serve")
@@ -65,17 +69,53 @@ api = FastAPI(title="Potluck", description=DESCRIPTION, responses={"4XX": {"mode
 add_error_handlers(api)
 
 
-@serve.deployment(name="Explainer", max_ongoing_requests=4, max_queued_requests=16)
+@serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64)
 class Explainer:
-    """Holds the language model. Blocks a thread of its own, so that health checks are answered."""
+    """Holds the language model, or the way to one behind a URL. The model works in a thread of its
+    own, so that health checks are answered; what is asked meanwhile makes up the next batch."""
 
-    def __init__(self, model: str) -> None:
-        self._writer = LanguageModelWriter(model)
+    def __init__(self, model: str, url: str | None = None) -> None:
+        self._writer: Writer = RemoteWriter(url, model) if url else LanguageModelWriter(model)
+        self._cache = ExplanationCache(self._writer)
         self._one_at_a_time = asyncio.Lock()
+        self._waiting: list[tuple[Evidence, Language, Tone, asyncio.Future[Explanation]]] = []
 
-    async def explain(self, records: list[Evidence]) -> list[Explanation]:
+    async def explain(
+        self, records: list[Evidence], language: Language = "en", tone: Tone = "neutral"
+    ) -> list[Explanation]:
+        loop = asyncio.get_running_loop()
+        mine = [(record, language, tone, loop.create_future()) for record in records]
+        self._waiting += mine
         async with self._one_at_a_time:
-            return await asyncio.to_thread(explain_by_model, self._writer, records)
+            await self._write_all_that_wait()
+        return [await answer for _, _, _, answer in mine]
+
+    async def stream(
+        self, record: Evidence, language: Language = "en", tone: Tone = "neutral"
+    ) -> AsyncIterator[str | Explanation]:
+        """The explanation piece by piece, then whole."""
+        async with self._one_at_a_time:
+            pieces = stream_by_model(self._writer, record, language, tone)
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                yield piece
+
+    async def _write_all_that_wait(self) -> None:
+        """One batch for every language and tone that anybody asked for; none if another request
+        has answered them already."""
+        batch, self._waiting = self._waiting, []
+        for manner in dict.fromkeys((language, tone) for _, language, tone, _ in batch):
+            own = [(r, answer) for r, lang, tone, answer in batch if (lang, tone) == manner]
+            try:
+                written = await asyncio.to_thread(
+                    self._cache.explain, [record for record, _ in own], *manner
+                )
+            except Exception as error:  # noqa: BLE001  each request must learn of it, not one
+                for _, answer in own:
+                    answer.set_exception(error)
+                continue
+            for (_, answer), explanation in zip(own, written, strict=True):
+                if not answer.done():  # its request may have been cancelled
+                    answer.set_result(explanation)
 
 
 @serve.deployment(name="Ranker", max_ongoing_requests=32, max_queued_requests=256)
@@ -107,7 +147,7 @@ class Ranker:
         """Ranked items for a user, also for one that nobody has seen."""
         rejected = self._feedback.rejected_by(request.user_id)
         slate = self._ranker.recommend(request, rejected)
-        explanations = await self._explanations(slate, request.explain)
+        explanations = await self._explanations(slate, request)
         return RecommendResponse(
             user_id=request.user_id,
             known_user=slate.user.known,
@@ -124,18 +164,28 @@ class Ranker:
         """Why this item would be in this user's slate, and the evidence behind the sentence."""
         rejected = self._feedback.rejected_by(request.user_id)
         slate = self._ranker.explain(request.user_id, request.item_id, request.context, rejected)
-        explanations = await self._explanations(slate, request.explain)
+        explanations = await self._explanations(slate, request)
         evidence = slate.items[0].evidence
+        counterfactuals = []
+        if request.counterfactuals:
+            counterfactuals = self._ranker.counterfactuals(
+                slate.user, request.item_id, request.context, request.language
+            )
         return ExplainResponse(
             user_id=request.user_id,
             item=self._item(slate.items[0], explanations[0]),
-            evidence=EvidenceBody(
-                history=list(evidence.history),
-                shared=list(evidence.shared),
-                num_friends=evidence.num_friends,
-                popular_within=evidence.popular_within,
-            ),
+            evidence=EvidenceBody(facts=evidence.facts, leading_source=evidence.leading_source),
+            counterfactuals=counterfactuals,
         )
+
+    @api.post("/v1/explain/stream")
+    async def explain_stream(self, request: ExplainRequest) -> StreamingResponse:
+        """The explanation as server-sent events: `piece`s, each checked before it is sent, then
+        one `explanation` with the whole."""
+        rejected = self._feedback.rejected_by(request.user_id)
+        slate = self._ranker.explain(request.user_id, request.item_id, request.context, rejected)
+        pieces = self._pieces(slate.items[0].evidence, request)
+        return StreamingResponse(server_sent_events(pieces), media_type="text/event-stream")
 
     @api.post("/v1/feedback")
     async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
@@ -175,21 +225,50 @@ class Ranker:
             num_items=len(self._ranker.snapshot),
         )
 
-    async def _explanations(self, slate: Slate, mode: str) -> Sequence[Explanation | None]:
+    async def _explanations(
+        self, slate: Slate, request: RecommendRequest | ExplainRequest
+    ) -> Sequence[Explanation | None]:
         records = [ranked.evidence for ranked in slate.items]
-        if mode == "none":
+        manner = (request.language, request.tone)
+        if request.explain == "none":
             return [None] * len(records)
-        if mode == "llm" and records and self._explainer is not None:
+        if request.explain == "llm" and records and self._explainer is not None:
             try:
                 answer: list[Explanation] = await asyncio.wait_for(
-                    self._explainer.explain.remote(records), self._config.explain_timeout_s
+                    self._explainer.explain.remote(records, *manner),
+                    self._config.explain_timeout_s,
                 )
                 return answer
             except Exception as error:  # noqa: BLE001  an explainer that fails must not cost the slate
-                logger.warning("the explainer failed, templates answer: %r", error)
-                problem = f"the language model did not answer: {type(error).__name__}"
-                return [explain_by_template(record, [problem]) for record in records]
-        return [explain_by_template(record) for record in records]
+                problem = self._failed(error)
+                return [explain_by_template(record, *manner, [problem]) for record in records]
+        return [explain_by_template(record, *manner) for record in records]
+
+    async def _pieces(
+        self, record: Evidence, request: ExplainRequest
+    ) -> AsyncIterator[str | Explanation]:
+        """Checked pieces, then the whole; the template's where no model is to write or it fails."""
+        manner = (request.language, request.tone)
+        problems, sent = [], False
+        if request.explain == "llm" and self._explainer is not None:
+            try:
+                async for piece in self._explainer.stream.options(stream=True).remote(
+                    record, *manner
+                ):
+                    sent = True
+                    yield piece
+                if sent:
+                    return
+            except Exception as error:  # noqa: BLE001  as above
+                problems = [self._failed(error)]
+        explanation = explain_by_template(record, *manner, problems)
+        yield explanation.text
+        yield explanation
+
+    @staticmethod
+    def _failed(error: Exception) -> str:
+        logger.warning("the explainer failed, templates answer: %r", error)
+        return f"the language model did not answer: {type(error).__name__}"
 
     def _item(self, ranked: Ranked, explanation: Explanation | None) -> RecommendedItem:
         return RecommendedItem(
@@ -221,6 +300,15 @@ class Ranker:
         )
 
 
+async def server_sent_events(pieces: AsyncIterator[str | Explanation]) -> AsyncIterator[str]:
+    """Pieces of text and explanations as events of HTML's event stream."""
+    async for piece in pieces:
+        if isinstance(piece, str):
+            yield f"event: piece\ndata: {json.dumps(piece)}\n\n"
+        else:
+            yield f"event: explanation\ndata: {piece.model_dump_json()}\n\n"
+
+
 def build(args: dict[str, Any]) -> Application:
     """The application from `key=value` arguments (serving/config.py lists them).
 
@@ -234,7 +322,9 @@ def build(args: dict[str, Any]) -> Application:
     explainer = None
     if config.explainer_replicas:
         replicas = config.explainer_replicas
-        explainer = _deployment(Explainer, replicas).bind(config.explainer_model)
+        explainer = _deployment(Explainer, replicas).bind(
+            config.explainer_model, config.explainer_url
+        )
     return _deployment(Ranker, config.ranker_replicas).bind(config, explainer)
 
 

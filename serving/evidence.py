@@ -1,125 +1,249 @@
 """Evidence: what may be said about why an item is in a slate, and nothing else.
 
 In: facts about the item, the user's own take-ups, and each source's contribution to the score.
-Out: an `Evidence` record, the only thing that a template or a language model may write from.
-Friends are counted, never named, and only from a floor upwards. No sentence is written here.
+Out: an `Evidence` record of typed facts, the only thing that a template or a language model may
+write from. Friends are counted, never named, and only from a floor upwards. No sentence is
+written here.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-# How an action reads in a sentence; any other action is "took up".
-VERBS = {
-    "buy": "bought",
-    "click": "opened",
-    "like": "liked",
-    "play": "played",
-    "rate": "liked",  # only ratings that count as take-ups come into a history
-    "read": "read",
-    "tag": "tagged",
-    "view": "viewed",
-    "watch": "watched",
-}
+from serving.clock import instant
+from serving.names import spelling
+
 POPULARITY_STEPS = (10, 50, 100)
+MIN_FRIENDS = 3
+CLOSE_TEXT_PERCENT = 90
+MIN_WEIGHT = 1e-3  # of the score, a log-odds: less changes no ranking and may be rounding
+Kind = Literal["history", "term", "friends", "popularity", "text"]
+Unit = Literal["", "people", "places", "percent"]
+KINDS: tuple[Kind, ...] = ("history", "term", "text", "friends", "popularity")
+
+
+class Fact(BaseModel):
+    """One thing that may be said, as the data has it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    """Unique within the record; statements refer to it."""
+    kind: Kind
+    source: str
+    """The model's source that the fact belongs to."""
+    name: str = ""
+    """history: the title of the item taken up; term: the tag, keyword or category."""
+    entity_ids: tuple[str, ...] = ()
+    """history: the item taken up; term: the user's own take-ups that have it too."""
+    action: str = ""
+    """history: what the user did, as the event says it."""
+    number: int | None = None
+    unit: Unit = ""
+    """people: friends who took the item up; places: it is among that many most popular; percent:
+    share of the catalogue whose text is further from the user's own words."""
+    at: datetime | None = None
+    """When it happened, where that is known."""
+    weight: float | None = None
+    """By how much the score falls when the model does not see this; None if not measured."""
 
 
 class Evidence(BaseModel):
-    """Facts behind one recommended item. Names are as the catalogue has them."""
+    """Facts behind one recommended item, the weightiest of each kind first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     item_id: str
     title: str
-    verb: str = "took up"
-    """Past tense of what the user did with the `history` items."""
-    history: tuple[str, ...] = ()
-    """Titles of the user's own take-ups that are closest to the item, closest first."""
-    shared: tuple[str, ...] = ()
-    """Tags, keywords or categories that the item and the user's history have in common."""
-    num_friends: int = Field(default=0, ge=0)
-    """Friends who took the item up lately; 0 also when fewer than the privacy floor."""
-    popular_within: int | None = None
-    """10, 50 or 100: the item is among that many most popular lately."""
     is_new: bool = False
     """True when nobody had taken the item up by the time of the snapshot."""
-    contributions: dict[str, float] = {}
+    facts: tuple[Fact, ...] = ()
+    contributions: dict[str, float] = Field(default={})
     """Shapley value of each source, in units of the ranking score."""
+    leading_source: str | None = None
+    """The source that counted most for the item, see `Attribution.leading_sources`."""
+
+    def of(self, kind: Kind) -> tuple[Fact, ...]:
+        """The facts of one kind."""
+        return tuple(fact for fact in self.facts if fact.kind == kind)
+
+    def number(self, kind: Kind) -> int | None:
+        """The number of the first fact of a kind, None where there is no such fact."""
+        return next((fact.number for fact in self.facts if fact.kind == kind), None)
 
     @property
     def is_empty(self) -> bool:
         """True when nothing is known beyond the item's name."""
-        return not (self.history or self.shared or self.num_friends or self.popular_within)
+        return not self.facts
 
-    def names(self) -> tuple[str, ...]:
-        """Every name that a sentence about this item may contain."""
-        return (self.title, *self.history, *self.shared)
+    @property
+    def history(self) -> tuple[str, ...]:
+        """Titles of the user's own take-ups."""
+        return tuple(fact.name for fact in self.of("history"))
+
+    @property
+    def shared(self) -> tuple[str, ...]:
+        """Tags, keywords and categories that the item has in common with them."""
+        return tuple(fact.name for fact in self.of("term"))
+
+    @property
+    def num_friends(self) -> int:
+        """Friends who took the item up lately; 0 also when fewer than the privacy floor."""
+        return self.number("friends") or 0
+
+    @property
+    def popular_within(self) -> int | None:
+        """10, 50 or 100: the item is among that many most popular lately."""
+        return self.number("popularity")
+
+    def fingerprint(self) -> str:
+        """Hash of all that a sentence can depend on: equal records are worded alike."""
+        order = sorted(self.contributions, key=lambda name: -self.contributions[name])
+        facts = [fact.model_copy(update={"weight": None}).model_dump_json() for fact in self.facts]
+        head = [self.item_id, self.title, str(self.is_new), str(self.leading_source)]
+        text = "\n".join([*head, *order, *facts])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-class ItemFacts(BaseModel):
+@dataclass(frozen=True)
+class ItemFacts:
     """What the catalogue and the snapshot say of one item."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     item_id: str
     title: str
     terms: tuple[str, ...] = ()
     """Keywords and categories, strongest first."""
+    categories: frozenset[str] = frozenset()
+    """Those of the terms that are categories."""
     popularity_rank: int | None = None
     """0 for the most popular lately; None when nobody has taken it up."""
 
 
+@dataclass(frozen=True)
+class Past:
+    """A user's own take-ups, newest first, prepared once for all items of a slate."""
+
+    items: Sequence[ItemFacts] = ()
+    actions: Sequence[str] = ()
+    """Aligned with `items`."""
+    at_us: Sequence[int | None] = ()
+    """Aligned with `items`, where the instants are known; may be shorter."""
+    spellings: list[frozenset[str]] = field(init=False)
+    """The terms of each item, as `spelling` has them."""
+    holders: dict[str, list[str]] = field(init=False)
+    """By term: ids of the items that have it."""
+
+    def __post_init__(self) -> None:
+        spellings = [frozenset(map(spelling, item.terms)) for item in self.items]
+        holders: dict[str, list[str]] = {}
+        for item, terms in zip(self.items, spellings, strict=True):
+            for term in terms:
+                holders.setdefault(term, []).append(item.item_id)
+        object.__setattr__(self, "spellings", spellings)
+        object.__setattr__(self, "holders", holders)
+
+    def at(self, place: int) -> datetime | None:
+        """When the item in this place was taken up."""
+        at_us = self.at_us[place] if place < len(self.at_us) else None
+        return None if at_us is None else instant(at_us)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Which of the model's sources a kind of fact belongs to."""
+
+    history: str = "behaviour"
+    keyword: str = "text"
+    category: str = "item"
+    text: str = "text"
+    friends: str = "social"
+    popularity: str = "item"
+
+
 def gather(
     item: ItemFacts,
-    history: Sequence[ItemFacts],
-    actions: Sequence[str],
+    past: Past,
     neighbours: Mapping[str, float],
-    num_friends: int,
-    contributions: Mapping[str, float],
+    num_friends: int = 0,
     *,
-    min_friends: int = 2,
-    num_history: int = 2,
-    num_shared: int = 3,
-) -> Evidence:
-    """Evidence for one item.
+    sources: Sources | None = None,
+    min_friends: int = MIN_FRIENDS,
+    num_history: int = 4,
+    num_terms: int = 3,
+) -> tuple[Fact, ...]:
+    """The facts about one item, by kind.
 
-    `history` and `actions` are aligned, newest first. `neighbours` maps item ids to their
-    similarity to this item (item-to-item table). `min_friends` is the privacy floor: a smaller
-    count is not told.
+    `neighbours` maps item ids to their similarity to this item (item-to-item table). `min_friends`
+    is the privacy floor: a smaller count is not told.
     """
-    closest = _closest(item, history, actions, neighbours)[:num_history]
-    verb = VERBS.get(actions[closest[0]], "took up") if closest else "took up"
-    same_verb = [i for i in closest if VERBS.get(actions[i], "took up") == verb]
-    known_terms = {term.casefold() for past in history for term in past.terms}
-    return Evidence(
-        item_id=item.item_id,
-        title=item.title,
-        verb=verb,
-        history=tuple(history[i].title for i in same_verb),
-        shared=tuple(t for t in item.terms if t.casefold() in known_terms)[:num_shared],
-        num_friends=num_friends if num_friends >= min_friends else 0,
-        popular_within=_popular_within(item.popularity_rank),
-        is_new=item.popularity_rank is None,
-        contributions=dict(contributions),
-    )
+    sources = sources or Sources()
+    facts = [
+        Fact(
+            id=f"history-{past.items[place].item_id}",
+            kind="history",
+            source=sources.history,
+            name=past.items[place].title,
+            entity_ids=(past.items[place].item_id,),
+            action=past.actions[place],
+            at=past.at(place),
+        )
+        for place in closest(item, past, neighbours)[:num_history]
+    ]
+    for term in shared_terms(item, past)[:num_terms]:
+        holders = tuple(past.holders[spelling(term)])
+        source = sources.category if term in item.categories else sources.keyword
+        name = f"term-{spelling(term)}"
+        facts.append(Fact(id=name, kind="term", source=source, name=term, entity_ids=holders))
+    if num_friends >= max(min_friends, 1):
+        facts.append(_counted("friends", sources.friends, num_friends, "people"))
+    within = _popular_within(item.popularity_rank)
+    if within is not None:
+        facts.append(_counted("popularity", sources.popularity, within, "places"))
+    return tuple(facts)
 
 
-def _closest(
-    item: ItemFacts,
-    history: Sequence[ItemFacts],
-    actions: Sequence[str],
-    neighbours: Mapping[str, float],
-) -> list[int]:
-    """Positions of related history items: item-to-item similarity first, then shared terms."""
-    terms = {term.casefold() for term in item.terms}
+def weighed(facts: Sequence[Fact], weights: Mapping[str, float]) -> tuple[Fact, ...]:
+    """The facts with their weights, by kind, the weightiest of a kind first. What is known to move
+    nothing, or to speak against the item, is left out: it is no reason."""
+    told = [fact.model_copy(update={"weight": weights.get(fact.id)}) for fact in facts]
+    told = [fact for fact in told if fact.weight is None or fact.weight >= MIN_WEIGHT]
+    return tuple(sorted(told, key=lambda fact: (KINDS.index(fact.kind), -(fact.weight or 0.0))))
 
-    def closeness(position: int) -> tuple[float, int]:
-        past = history[position]
-        common = len(terms & {term.casefold() for term in past.terms})
-        return neighbours.get(past.item_id, 0.0), common
 
-    related = [i for i in range(min(len(history), len(actions))) if closeness(i) > (0.0, 0)]
-    return sorted(related, key=closeness, reverse=True)
+def closest(item: ItemFacts, past: Past, neighbours: Mapping[str, float]) -> list[int]:
+    """Places of related take-ups: item-to-item similarity first, then terms in common."""
+    terms = frozenset(map(spelling, item.terms))
+    closeness = [
+        (neighbours.get(own.item_id, 0.0), len(terms & own_terms))
+        for own, own_terms in zip(past.items, past.spellings, strict=True)
+    ]
+    related = [place for place, value in enumerate(closeness) if value > (0.0, 0)]
+    return sorted(related, key=lambda place: closeness[place], reverse=True)
+
+
+def shared_terms(item: ItemFacts, past: Past) -> list[str]:
+    """Terms of the item that some take-up has too; of spellings that differ only in case or in
+    marks ("crime", "Crime") the first stands."""
+    first: dict[str, str] = {}
+    for term in item.terms:
+        if spelling(term) in past.holders:
+            first.setdefault(spelling(term), term)
+    return list(first.values())
+
+
+def text_facts(percent: int | None, sources: Sources) -> tuple[Fact, ...]:
+    """That the item's text is close to the user's own words, from CLOSE_TEXT_PERCENT upwards."""
+    if percent is None or percent < CLOSE_TEXT_PERCENT:
+        return ()
+    return (_counted("text", sources.text, percent, "percent"),)
+
+
+def _counted(kind: Kind, source: str, number: int, unit: Unit) -> Fact:
+    return Fact(id=kind, kind=kind, source=source, number=number, unit=unit)
 
 
 def _popular_within(rank: int | None) -> int | None:

@@ -6,6 +6,7 @@ choose, attribute, gather evidence. Sentences are written elsewhere (templates.p
 
 # Shapes: C candidates, k slate, S sources
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,15 +15,18 @@ import numpy.typing as npt
 import torch
 from feast import FeatureStore
 
-from serving.api import Context, Filters, RecommendRequest
+from serving.api import Context, ExplainMode, Filters, RecommendRequest
 from serving.channels import Question, gather, make_channels
 from serving.clock import Clock
-from serving.evidence import Evidence
-from serving.evidence import gather as gather_evidence
+from serving.counterfactuals import Counterfactual, counterfactual
+from serving.evidence import MIN_FRIENDS, Evidence, Fact, Past, text_facts, weighed
+from serving.evidence import gather as gather_facts
 from serving.filters import allowed_items
+from serving.phrases import Language
 from serving.snapshot import Positions, Snapshot
-from serving.users import User, UserReader
-from training.attribution import shapley
+from serving.users import User, UserReader, own_words
+from serving.weights import sources_of, weigh
+from training.attribution import attribute
 from training.bundle import Bundle
 from training.tokens import SideTokens
 
@@ -55,7 +59,7 @@ class SlateRanker:
         clock: Clock,
         *,
         candidates_per_channel: int = 100,
-        min_friends: int = 2,
+        min_friends: int = MIN_FRIENDS,
     ) -> None:
         self.bundle = bundle
         self.clock = clock
@@ -64,6 +68,7 @@ class SlateRanker:
         self._channels = make_channels(self.snapshot, clock.now_us())
         self._limit = candidates_per_channel
         self._min_friends = min_friends
+        self._sources = sources_of(bundle.schema)
 
     def recommend(self, request: RecommendRequest, rejected: Sequence[str] = ()) -> Slate:
         at_us = self.clock.now_us()
@@ -78,7 +83,14 @@ class SlateRanker:
         chosen = np.argsort(-self._score(user, items), kind="stable")[: request.k]
         index = torch.from_numpy(chosen)
         items = items.map(lambda tensor: tensor[index])
-        return self._slate(user, positions[chosen], items, [channels[i] for i in chosen], at_us)
+        return self._slate(
+            user,
+            positions[chosen],
+            items,
+            [channels[i] for i in chosen],
+            at_us,
+            request.explain,
+        )
 
     def explain(
         self, user_id: str, item_id: str, context: Context, rejected: Sequence[str] = ()
@@ -88,7 +100,41 @@ class SlateRanker:
         at_us = self.clock.now_us()
         user = self.users.read(user_id, context, at_us, rejected)
         items = self.snapshot.tokens(positions, at_us)
-        return self._slate(user, positions, items, ["asked"], at_us)
+        return self._slate(user, positions, items, ["asked"], at_us, "llm")
+
+    @torch.inference_mode()
+    def counterfactuals(
+        self, user: User, item_id: str, context: Context, language: Language = "en"
+    ) -> list[Counterfactual]:
+        """Where the item would rank among the user's candidates without each source, the greatest
+        change first. Sources that say nothing of user or item are left out."""
+        position, at_us = self.snapshot.place(item_id), self.clock.now_us()
+        allowed = allowed_items(self.snapshot, user, Filters(), at_us)
+        question = Question(self.snapshot, user, context, at_us, allowed)
+        positions, _ = gather(self._channels, question, self._limit)
+        positions = np.union1d(positions, [position]).astype(np.int64)
+        items, own = (
+            self.snapshot.tokens(positions, at_us),
+            int(np.searchsorted(positions, position)),
+        )
+        model = self.bundle.model
+        num = len(model.sources)
+        keeps = ~torch.eye(num, dtype=torch.bool)
+        ranks = [rank_of(self._score(user, items), own)]
+        for keep in keeps:
+            masked = dataclasses.replace(user, tokens=user.tokens.masked(keep))
+            ranks.append(rank_of(self._score(masked, items.masked(keep)), own))
+        speaks = user.tokens.present[0] | items.present[own]
+        found = [
+            counterfactual(
+                source, self.snapshot.titles[position], ranks[0], without, len(positions), language
+            )
+            for source, without, there in zip(
+                model.sources, ranks[1:], speaks.tolist(), strict=True
+            )
+            if there
+        ]
+        return sorted(found, key=lambda one: -abs(one.rank_without - one.rank))
 
     @staticmethod
     def _with_allow_list(
@@ -113,13 +159,24 @@ class SlateRanker:
         items: SideTokens,
         channels: Sequence[str],
         at_us: int,
+        explain: ExplainMode,
     ) -> Slate:
-        """Attribution and evidence for the chosen items, in the order given."""
-        contributions_kS, baseline = shapley(self.bundle.model, user.tokens, items)
-        contributions = contributions_kS[0].numpy()
-        scores = baseline[0].numpy() + contributions.sum(1)
-        ranks = self.snapshot.ranks(at_us)
+        """Attribution and evidence for the chosen items, in the order given.
+
+        Facts are weighed only where a language model is to write or one item was asked about: the
+        forward pass takes longer than all templates of a slate.
+        """
+        found = attribute(self.bundle.model, user.tokens, items)
+        contributions_kS = found.contributions_BCS[0].tolist()
+        leading_k = found.leading_sources()[0].tolist()
+        scores = found.scores_BC[0].numpy()
+        facts: list[tuple[Fact, ...]] = [() for _ in positions]
+        if explain != "none":
+            facts = self._facts(user, positions, at_us)
+        if explain == "llm":
+            facts = self._weighed(user, positions, scores, at_us, facts)
         probabilities = self.bundle.calibration.probability(scores)
+        sources, snapshot = self.bundle.model.sources, self.snapshot
         return Slate(
             user,
             at_us,
@@ -129,33 +186,82 @@ class SlateRanker:
                     score=float(scores[row]),
                     probability=float(probabilities[row]),
                     channel=channels[row],
-                    evidence=self._evidence(user, int(position), contributions[row], ranks),
+                    evidence=Evidence(
+                        item_id=snapshot.item_ids[position],
+                        title=snapshot.titles[position],
+                        is_new=bool(snapshot.popularity.valued_at_us[position] < 0),
+                        facts=facts[row],
+                        contributions=dict(zip(sources, contributions_kS[row], strict=True)),
+                        leading_source=sources[leading_k[row]],
+                    ),
                 )
                 for row, position in enumerate(positions)
             ),
         )
 
-    def _evidence(
-        self, user: User, position: int, contributions_S: np.ndarray, ranks: Positions
-    ) -> Evidence:
+    def _facts(self, user: User, positions: Positions, at_us: int) -> list[tuple[Fact, ...]]:
+        """What may be said of each item."""
         snapshot = self.snapshot
-        near, similarities = snapshot.neighbours(position)
-        neighbours = {
-            snapshot.item_ids[i]: float(s) for i, s in zip(near, similarities, strict=True)
-        }
-        past = [
-            (snapshot.position[item], action)
-            for item, action in zip(user.history, user.actions, strict=True)
-            if item in snapshot.position and snapshot.position[item] != position
+        past, ranks = self._past(user), snapshot.ranks_of(positions, at_us).tolist()
+        facts = []
+        for position, rank in zip(positions.tolist(), ranks, strict=True):
+            near, similarities = snapshot.neighbours(position)
+            neighbours = {
+                snapshot.item_ids[i]: s
+                for i, s in zip(near.tolist(), similarities.tolist(), strict=True)
+            }
+            item_id = snapshot.item_ids[position]
+            facts.append(
+                gather_facts(
+                    snapshot.facts(position, rank),
+                    past,
+                    neighbours,
+                    max((counts.get(item_id, 0) for counts in user.others.values()), default=0),
+                    sources=self._sources,
+                    min_friends=self._min_friends,
+                )
+            )
+        return facts
+
+    def _weighed(
+        self,
+        user: User,
+        positions: Positions,
+        scores: npt.NDArray[np.float64],
+        at_us: int,
+        facts: list[tuple[Fact, ...]],
+    ) -> list[tuple[Fact, ...]]:
+        """The facts, and that of close text, with what the model made of each."""
+        text = [text_facts(p, self._sources) for p in self._text_percents(user, positions)]
+        facts = [(*own, *more) for own, more in zip(facts, text, strict=True)]
+        weights = weigh(self.snapshot, user, positions, at_us, scores, facts)
+        return [weighed(own, given) for own, given in zip(facts, weights, strict=True)]
+
+    def _past(self, user: User) -> Past:
+        """The user's take-ups that the catalogue has, without any that the user hid since."""
+        snapshot = self.snapshot
+        kept = [
+            (snapshot.facts(snapshot.position[item], -1), action, at)
+            for item, action, at in zip(user.history, user.actions, user.taken_at_us, strict=True)
+            if item in snapshot.position and item not in user.rejected
         ]
-        item_id = snapshot.item_ids[position]
-        sources = self.bundle.model.sources
-        return gather_evidence(
-            snapshot.facts(position, int(ranks[position])),
-            [snapshot.facts(i, int(ranks[i])) for i, _ in past],
-            [action for _, action in past],
-            neighbours,
-            max((counts.get(item_id, 0) for counts in user.others.values()), default=0),
-            {name: float(c) for name, c in zip(sources, contributions_S, strict=True)},
-            min_friends=self._min_friends,
+        return Past(
+            items=[item for item, _, _ in kept],
+            actions=[action for _, action, _ in kept],
+            at_us=[at for _, _, at in kept],
         )
+
+    def _text_percents(self, user: User, positions: Positions) -> list[int | None]:
+        """Of how many percent of the catalogue the text is further from the user's own words."""
+        own, vectors = own_words(user, self.bundle.schema), self.snapshot.vectors
+        if own is None or vectors is None or vectors.shape[1] != len(own):
+            return [None] * len(positions)
+        closeness = vectors @ own
+        below = np.searchsorted(np.sort(closeness), closeness[positions]) / len(closeness)
+        return (100 * below).astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def rank_of(scores: npt.NDArray[np.float32], place: int) -> int:
+    """1 for the highest score; among equal ones the earlier place comes first."""
+    better = (scores > scores[place]).sum() + (scores[:place] == scores[place]).sum()
+    return int(better) + 1

@@ -162,21 +162,42 @@ class Snapshot:
         ranks[order] = np.arange(len(self))
         return np.where(values > 0, ranks, -1)
 
+    def ranks_of(self, positions: Positions, at_us: int) -> Positions:
+        """The same for a few items [C], without sorting the catalogue."""
+        values = self.popularity.at(at_us)
+        own_C1 = values[positions][:, None]
+        earlier_CI = np.arange(len(self)) < positions[:, None]
+        before_CI = (values > own_C1) | ((values == own_C1) & earlier_CI)
+        return np.where(own_C1[:, 0] > 0, before_CI.sum(1), -1)
+
     def facts(self, position: int, rank: int) -> ItemFacts:
         """What may be said of an item, given its popularity rank (-1 for none)."""
         return ItemFacts(
             item_id=self.item_ids[position],
             title=self.titles[position],
             terms=self.terms[position],
+            categories=self.categories[position],
             popularity_rank=rank if rank >= 0 else None,
         )
+
+    def entries(self, view: str, field: str, position: int) -> list[str]:
+        """The entries of a list that an item view holds, as the registry's data has them."""
+        rows = self.bundle.item_views[view]
+        row = int(rows.rows[position])
+        entries = rows.features.column(field)[row].as_py() if row >= 0 else None
+        return [str(entry) for entry in entries or ()]
 
     @torch.inference_mode()
     def tokens(self, positions: Positions, at_us: int) -> SideTokens:
         """The model's tokens of C items at an instant."""
+        numbers = self.numbers[torch.from_numpy(positions)]
+        return self.bundle.model.item_tokens(self.batches(positions, at_us), numbers)
+
+    def batches(self, positions: Positions, at_us: int) -> dict[str, ViewBatch]:
+        """By view, the encoded rows of C items."""
         index = torch.from_numpy(positions)
         at = torch.full((len(positions),), at_us, dtype=torch.int64)
-        batches = {
+        return {
             view: ViewBatch.gathered(
                 {name: column[index] for name, column in columns.items()},
                 self.present[view][index],
@@ -184,10 +205,9 @@ class Snapshot:
             )
             for view, columns in self.columns.items()
         }
-        return self.bundle.model.item_tokens(batches, self.numbers[index])
 
 
-def _expanded(columns: Columns, rows: Positions) -> Columns:
+def _expanded(columns: Columns, rows: npt.NDArray[np.integer]) -> Columns:
     """Encoded rows in the order of the items; where an item has no row, row 0 (to be masked)."""
     if not len(next(iter(columns.values()))):
         return {n: c.new_zeros((len(rows), *c.shape[1:])) for n, c in columns.items()}

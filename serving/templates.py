@@ -1,76 +1,94 @@
 """Templates: one grammatical sentence from an evidence record, in microseconds.
 
 Used when no language model is asked for, and in the place of a model's sentence that fails the
-checker. Every word comes from the record or from the fixed phrases below, so it is true by design.
+checker. Every word comes from the record or from the fixed phrases (phrases.py), so it is true by
+design, and every statement knows its evidence.
 """
 
 import zlib
 from collections.abc import Sequence
 
-from serving.evidence import Evidence
+from serving.evidence import KINDS, Evidence, Fact, Kind
+from serving.names import shown
+from serving.phrases import PHRASES, Language, Phrases, Tone
+from serving.statements import Statement, joined
 
-# Which source's contribution speaks for which clause; clauses are told strongest source first.
-CLAUSE_SOURCES = {
-    "history": ("behaviour",),
-    "shared": ("text", "item"),
-    "friends": ("social",),
-    "popular": ("item", "behaviour"),
-}
-MAX_CLAUSES = 2
-OPENINGS = ("We suggest {title} because {reasons}.", "{title} is here because {reasons}.")
+MAX_REASONS: dict[Tone, int] = {"neutral": 2, "friendly": 2, "brief": 1}
+MAX_NAMES = 2
 
 
-def write(evidence: Evidence) -> str:
-    """One sentence. The wording is the same for the same record.
-
-    >>> write(Evidence(item_id="1", title="Tricky", history=("Portishead",), verb="played"))
-    'Tricky is here because you played Portishead.'
-    >>> write(Evidence(item_id="2", title="Low", num_friends=3))
-    'Low is here because 3 of your friends took it up lately.'
-    """
-    clauses = [_clause(name, evidence) for name in _order(evidence)][:MAX_CLAUSES]
-    if not clauses:
-        return _fallback(evidence)
-    opening = OPENINGS[zlib.crc32(evidence.item_id.encode()) % len(OPENINGS)]
-    return opening.format(title=evidence.title, reasons=", and ".join(clauses))
+def write(record: Evidence, language: Language = "en", tone: Tone = "neutral") -> str:
+    """One sentence. The wording is the same for the same record."""
+    return joined(statements(record, language, tone))
 
 
-def _fallback(evidence: Evidence) -> str:
-    if evidence.is_new:
-        return f"{evidence.title} is new here; we suggest it so that you can be among the first."
-    return f"{evidence.title} fits what we know so far; tell us whether you like it."
+def statements(
+    record: Evidence, language: Language = "en", tone: Tone = "neutral"
+) -> tuple[Statement, ...]:
+    """The sentence as statements, each with the ids of its facts."""
+    phrases, turn = PHRASES[language], zlib.crc32(record.item_id.encode())
+    title = phrases.name.format(name=shown(record.title))
+    reasons = [reason(record, kind, phrases, turn) for kind in order(record)]
+    reasons = reasons[: MAX_REASONS[tone]]
+    if not reasons:
+        line = _pick(phrases.new if record.is_new else phrases.nothing_known, turn)
+        return (Statement(text=line.format(title=title), verdict="opinion"),)
+    before, after = _pick(phrases.openings[tone], turn).split("{reasons}")
+    parts = [Statement(text=before.format(title=title), verdict="opinion")]
+    for place, (text, facts) in enumerate(reasons):
+        lead = phrases.between if place else ""
+        end = after if place == len(reasons) - 1 else ""
+        ids = tuple(fact.id for fact in facts)
+        parts.append(Statement(text=lead + text + end, verdict="supported", evidence=ids))
+    return tuple(parts)
 
 
-def _order(evidence: Evidence) -> list[str]:
-    present = {
-        "history": bool(evidence.history),
-        "shared": bool(evidence.shared),
-        "friends": evidence.num_friends > 0,
-        "popular": evidence.popular_within is not None,
-    }
+def order(record: Evidence) -> list[Kind]:
+    """The kinds of fact that the record has, those of the leading source first, then by what
+    their sources contributed."""
 
-    def strength(clause: str) -> float:
-        return max(evidence.contributions.get(source, 0.0) for source in CLAUSE_SOURCES[clause])
+    def strength(kind: Kind) -> tuple[bool, float]:
+        sources = {fact.source for fact in record.of(kind)}
+        most = max(record.contributions.get(source, 0.0) for source in sources)
+        return record.leading_source in sources, most
 
-    # sorted is stable: with no contributions the order above stands.
-    return sorted((name for name, there in present.items() if there), key=strength, reverse=True)
+    # sorted is stable: with no contributions the order of KINDS stands.
+    return sorted((k for k in KINDS if record.of(k)), key=strength, reverse=True)
 
 
-def _clause(name: str, evidence: Evidence) -> str:
-    if name == "history":
-        return f"you {evidence.verb} {_listed(evidence.history)}"
-    if name == "shared":
-        return f"it shares {_listed(evidence.shared)} with what you know"
-    if name == "friends":
-        noun = "friend" if evidence.num_friends == 1 else "friends"
-        of_them = (
-            "1 friend of yours" if noun == "friend" else f"{evidence.num_friends} of your friends"
-        )
-        return f"{of_them} took it up lately"
-    return f"it is among the {evidence.popular_within} most popular lately"
+def told(record: Evidence, kind: Kind) -> tuple[Fact, ...]:
+    """The facts of a kind that one clause tells: of takes-up only those by the same action."""
+    facts = record.of(kind)
+    if kind == "history":
+        facts = tuple(fact for fact in facts if fact.action == facts[0].action)
+    return facts[:MAX_NAMES]
 
 
-def _listed(names: Sequence[str]) -> str:
-    if len(names) == 1:
-        return names[0]
-    return ", ".join(names[:-1]) + " and " + names[-1]
+def reason(
+    record: Evidence, kind: Kind, phrases: Phrases, turn: int
+) -> tuple[str, tuple[Fact, ...]]:
+    """The clause that tells a kind of fact, and the facts that it tells; the record has some."""
+    facts = told(record, kind)
+    names = _listed([phrases.name.format(name=shown(fact.name)) for fact in facts], phrases)
+    number = facts[0].number
+    if kind == "history":
+        did = phrases.took_up.get(facts[0].action, phrases.took_up[""]).format(names=names)
+        return _pick(phrases.history, turn).format(did=did), facts
+    if kind == "term":
+        return _pick(phrases.term, turn).format(names=names), facts
+    if kind == "friends":
+        choice = phrases.one_friend if number == 1 else phrases.friends
+        return _pick(choice, turn).format(number=number), facts
+    choice = phrases.text if kind == "text" else phrases.popularity
+    return _pick(choice, turn).format(number=number), facts
+
+
+def _pick(choices: Sequence[str], turn: int) -> str:
+    # Mixed with the list itself, so that lists do not go in step.
+    return choices[zlib.crc32(choices[0].encode(), turn) % len(choices)]
+
+
+def _listed(names: Sequence[str], phrases: Phrases) -> str:
+    if len(names) < 2:
+        return "".join(names)
+    return phrases.comma.join(names[:-1]) + phrases.last + names[-1]

@@ -7,6 +7,8 @@ source present, which the model was trained to cope with; session items stand in
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from feast import FeatureStore
@@ -43,11 +45,15 @@ class User:
     """Whether the feature store has anything."""
     tokens: SideTokens
     """[1, S, D]"""
+    batches: dict[str, ViewBatch]
+    """By view: the encoded row that the tokens are made of; what-if questions change copies."""
     missing_sources: tuple[str, ...]
     history: tuple[str, ...]
     """Item ids, newest first, session items before stored ones."""
     actions: tuple[str, ...]
     """Aligned with `history`."""
+    taken_at_us: tuple[int | None, ...]
+    """Aligned with `history`; None for this session's items and where the store lacks instants."""
     others: dict[str, dict[str, int]]
     """By source (friends, say): item id -> how many of those people took it up."""
     rows: dict[str, Row]
@@ -91,7 +97,9 @@ class UserReader:
         known = bool(rows)
         rows = with_session(self._encoder.feature_schema, rows, context.session_items)
         history, actions = history_of(self._encoder.feature_schema, rows)
-        tokens = self._tokens(rows, at_us)
+        batches = self._batches(rows, at_us)
+        with torch.inference_mode():
+            tokens = self._model.user_tokens(batches)
         present = tokens.present[0].tolist()
         sources = self._model.sources
         spoken = {view.source for view in self._views}
@@ -99,20 +107,21 @@ class UserReader:
             user_id=user_id,
             known=known,
             tokens=tokens,
+            batches=batches,
             missing_sources=tuple(
                 s for s, there in zip(sources, present, strict=True) if s in spoken and not there
             ),
             history=history,
             actions=actions,
+            taken_at_us=instants_of(self._encoder.feature_schema, rows),
             others=others_of(self._encoder.feature_schema, rows),
             rows=rows,
             rejected=tuple(rejected),
         )
 
-    @torch.inference_mode()
-    def _tokens(self, rows: dict[str, Row], at_us: int) -> SideTokens:
+    def _batches(self, rows: dict[str, Row], at_us: int) -> dict[str, ViewBatch]:
         at = torch.tensor([at_us])
-        batches = {
+        return {
             view.name: ViewBatch.gathered(
                 self._encoder.encode(view.name, one_row(view, rows.get(view.name, {}))),
                 torch.tensor([view.name in rows]),
@@ -120,7 +129,6 @@ class UserReader:
             )
             for view in self._views
         }
-        return self._model.user_tokens(batches)
 
 
 def one_row(view: ViewSpec, row: Row) -> pa.Table:
@@ -171,6 +179,19 @@ def history_of(schema: FeatureSchema, rows: dict[str, Row]) -> tuple[tuple[str, 
     return tuple(names), tuple(actions[: len(names)])
 
 
+def instants_of(schema: FeatureSchema, rows: dict[str, Row]) -> tuple[int | None, ...]:
+    """When each item of the history was taken up, None where that is not known."""
+    found = history_field(schema)
+    if found is None or found[0].name not in rows:
+        return ()
+    items = history_of(schema, rows)[0]
+    known = [
+        None if at is None else int(str(at))
+        for at in aligned(rows[found[0].name], found[1], "_at_us")
+    ]
+    return tuple([*known, *[None] * len(items)][: len(items)])
+
+
 def others_of(schema: FeatureSchema, rows: dict[str, Row]) -> dict[str, dict[str, int]]:
     """By source other than the user's own: item id -> number of people, 1 where it is not kept."""
     found: dict[str, dict[str, int]] = {}
@@ -195,8 +216,22 @@ def with_session(
     view, spec = found
     row = dict(rows.get(view.name, {}))
     stored, actions = history_of(schema, rows)
-    kept = [(i, a) for i, a in zip(stored, actions, strict=True) if i not in session_items]
-    row[spec.name] = [*session_items, *(item for item, _ in kept)]
+    entries = zip(stored, actions, instants_of(schema, rows), strict=True)
+    kept = [entry for entry in entries if entry[0] not in session_items]
+    row[spec.name] = [*session_items, *(item for item, _, _ in kept)]
     prefix = spec.name.removesuffix("_items")
-    row[f"{prefix}_actions"] = [*("click" for _ in session_items), *(act for _, act in kept)]
+    row[f"{prefix}_actions"] = [*("click" for _ in session_items), *(act for _, act, _ in kept)]
+    row[f"{prefix}_at_us"] = [*(None for _ in session_items), *(at for _, _, at in kept)]
     return {**rows, view.name: row}
+
+
+def own_words(user: User, schema: FeatureSchema) -> npt.NDArray[np.float32] | None:
+    """Unit vector of what the user wrote: the first embedding of a source that items have too."""
+    item_sources = {view.source for view in schema.item_views if view.of_kind("embedding")}
+    for view in schema.user_views:
+        if view.source in item_sources and view.name in user.rows:
+            for spec in view.of_kind("embedding"):
+                vector = user.batches[view.name].columns[f"embedding:{spec.name}"][0]
+                length = float(vector.norm())
+                return (vector / length).numpy() if length else None
+    return None

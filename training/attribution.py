@@ -1,33 +1,68 @@
-"""Attribution: how much each source counted in a score, by exact Shapley values.
+"""Attribution: how much each source counted in a score, by exact Shapley values, and how much each
+entry within a source, by hiding it.
 
 A source's value is the mean, over all orders in which sources could be revealed, of what revealing
 it adds to the score (Shapley 1953). With S sources all 2^S subsets are one batched forward pass,
-so nothing is sampled. A source that is absent on both sides gets exactly zero.
+so nothing is sampled. A source that is absent on both sides gets exactly zero. Entries (a history
+item, a keyword, a row of popularity) are too many for that: each is hidden by itself.
 """
 
-# Shapes: B users, C candidates, S sources, K = 2^S subsets
+# Shapes: B users, C candidates, S sources, K = 2^S subsets, T trials
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from training.model import FusionModel
+from training.projector import ViewBatch
 from training.tokens import SideTokens
 
 MAX_SOURCES = 10  # 1,024 subsets; beyond this exact values cost more than a reader gains
 
 
-@torch.no_grad()
-def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Tensor, Tensor]:
-    """Contribution of each source, float64 [B, C, S], and the score without any source, [B, C].
+NEAR = 0.2  # see `leading_sources`
 
-    `item` has leading axes [B, C], or [C] for candidates that all users share. Contributions and
-    baseline add up to the score (to rounding). The model should be in eval mode.
+
+@dataclasses.dataclass(frozen=True)
+class Attribution:
+    """What the sources did to scores, float64."""
+
+    contributions_BCS: Tensor
+    """Shapley values; with the baseline they add up to the score (to rounding)."""
+    baseline_BC: Tensor
+    """The score without any source."""
+    removal_BCS: Tensor
+    """By how much the score falls when one source alone is taken away."""
+
+    @property
+    def scores_BC(self) -> Tensor:
+        return self.baseline_BC + self.contributions_BCS.sum(-1)
+
+    def leading_sources(self) -> Tensor:
+        """The source that counted most, int64 [B, C].
+
+        Sources overlap: of two that say the same, both have a high Shapley value and taking one
+        away costs little. So among those whose value is within NEAR of the highest the one leads
+        whose removal costs most.
+        """
+        highest_BC1 = self.contributions_BCS.amax(-1, keepdim=True)
+        near_BCS = self.contributions_BCS >= highest_BC1 - NEAR * highest_BC1.abs()
+        return self.removal_BCS.masked_fill(~near_BCS, -math.inf).argmax(-1)
+
+
+@torch.no_grad()
+def attribute(model: FusionModel, user: SideTokens, item: SideTokens) -> Attribution:
+    """Attribution for users [B] and their candidates [B, C], from all subsets of the sources.
+
+    `item` has leading axes [B, C], or [C] for candidates that all users share. The model should be
+    in eval mode.
     """
     subsets_KS, weights_SK = subsets(len(model.sources))
     num_users, num_subsets = len(user.present), len(subsets_KS)
@@ -38,7 +73,20 @@ def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Ten
     every_item = item.map(lambda tensor: again(tensor, num_subsets)).masked(mask_NS[:, None])
     values_KBC = model.score(every_user, every_item).double().view(num_subsets, num_users, -1)
     weights_SK = weights_SK.to(values_KBC.device)
-    return torch.einsum("sk,kbc->bcs", weights_SK, values_KBC), values_KBC[0]
+    # Subsets are numbered by their bits: all sources but one is the last number less that bit.
+    without = [num_subsets - 1 - 2**source for source in range(len(model.sources))]
+    return Attribution(
+        torch.einsum("sk,kbc->bcs", weights_SK, values_KBC),
+        values_KBC[0],
+        (values_KBC[-1] - values_KBC[without]).permute(1, 2, 0),
+    )
+
+
+def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Tensor, Tensor]:
+    """Contribution of each source [B, C, S] and the score without any source [B, C]; see
+    `attribute`."""
+    found = attribute(model, user, item)
+    return found.contributions_BCS, found.baseline_BC
 
 
 @torch.no_grad()
@@ -47,6 +95,83 @@ def mean_contributions(model: FusionModel, user: SideTokens, item: SideTokens) -
     contributions_BCS, _ = shapley(model, user, item)
     means = contributions_BCS.abs().mean((0, 1)).tolist()
     return dict(zip(model.sources, means, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Hidden:
+    """A part of an entity's row in a view: an entry of a list, a whole field, or all of the row."""
+
+    view: str
+    field: str | None = None
+    """A sequence or an embedding; None hides the row."""
+    place: int | None = None
+    """Entry of the sequence; None hides the field."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One item's score with parts of its own and of the user's rows hidden."""
+
+    item: int
+    """Place among the items."""
+    of_user: tuple[Hidden, ...] = ()
+    of_item: tuple[Hidden, ...] = ()
+
+
+@torch.no_grad()
+def trial_scores(
+    model: FusionModel,
+    user: Mapping[str, ViewBatch],
+    items: Mapping[str, ViewBatch],
+    item_ids: Tensor,
+    trials: Sequence[Trial],
+) -> Tensor:
+    """Scores [T], all in one batched forward pass, of one user's rows with items' rows [C].
+
+    Hiding is what dropout does in training: an entry's number becomes that of "none", a vector
+    becomes zero, a row is absent. A part that a row does not have hides nothing.
+    """
+    user_T = with_hidden(user, [(0, trial.of_user) for trial in trials])
+    item_T = with_hidden(items, [(trial.item, trial.of_item) for trial in trials])
+    ids_T = item_ids[torch.tensor([trial.item for trial in trials])]
+    tokens_T1 = model.item_tokens(item_T, ids_T).map(lambda tensor: tensor[:, None])
+    return model.score(model.user_tokens(user_T), tokens_T1)[:, 0]
+
+
+def with_hidden(
+    batches: Mapping[str, ViewBatch], trials: Sequence[tuple[int, tuple[Hidden, ...]]]
+) -> dict[str, ViewBatch]:
+    """Batches of T entities: for each trial the entity's rows without what the trial hides."""
+    entity_T = torch.tensor([entity for entity, _ in trials], dtype=torch.int64)
+    hidden: dict[str, list[tuple[int, Hidden]]] = {}
+    for place, (_, parts) in enumerate(trials):
+        for part in parts:
+            hidden.setdefault(part.view, []).append((place, part))
+    changed = {}
+    for view, batch in batches.items():
+        rows_T, columns = batch.rows[entity_T], dict(batch.columns)
+        here = [(place, part) for place, part in hidden.get(view, []) if rows_T[place] >= 0]
+        places = sorted({place for place, part in here if part.field is not None})
+        if places:  # a row of its own for each entity that loses an entry or a field
+            num_rows = len(next(iter(columns.values())))
+            copied = rows_T[torch.tensor(places)]
+            columns = {name: torch.cat([c, c[copied]]) for name, c in columns.items()}
+            rows_T[torch.tensor(places)] = num_rows + torch.arange(len(places))
+        for place, part in here:
+            if part.field is None:
+                rows_T[place] = -1
+            else:
+                _hide(columns, int(rows_T[place]), part)
+        changed[view] = ViewBatch(columns, rows_T, batch.at_us[entity_T])
+    return changed
+
+
+def _hide(columns: dict[str, Tensor], row: int, part: Hidden) -> None:
+    for name in (f"sequence:{part.field}", f"embedding:{part.field}"):
+        if name in columns and part.place is None:
+            columns[name][row] = 0
+        elif name in columns and part.place is not None and part.place < columns[name].shape[1]:
+            columns[name][row, part.place] = 0
 
 
 def again(tensor: Tensor, times: int) -> Tensor:

@@ -4,6 +4,7 @@ The application runs in this process, without Ray; tests/system does the same ov
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from serving.explainer import explain_by_model
-from serving.writer import opening
+from serving.explainer import explain_by_model, stream_by_model
+from serving.prompts import opening
 from tests.serving.askers import REGULARS
 
 USER = REGULARS[0]
@@ -76,9 +77,64 @@ def test_one_item_is_explained_with_its_evidence(client: TestClient) -> None:
     body = {"user_id": USER, "item_id": item_id, "explain": "template"}
     answer = client.post("/v1/explain", json=body).json()
     assert answer["item"]["item_id"] == item_id
-    assert answer["evidence"].keys() == {"history", "shared", "num_friends", "popular_within"}
+    assert answer["evidence"].keys() == {"facts", "leading_source"}
+    facts = answer["evidence"]["facts"]
     titles = client.get(f"/v1/users/{USER}").json()["history"]
-    assert set(answer["evidence"]["history"]) <= set(titles)
+    assert {fact["name"] for fact in facts if fact["kind"] == "history"} <= set(titles)
+    ids = {fact["id"] for fact in facts}
+    statements = answer["item"]["explanation"]["statements"]
+    assert {one for statement in statements for one in statement["evidence"]} <= ids
+    assert answer["counterfactuals"] == []
+
+
+def test_counterfactuals_are_told_on_request(client: TestClient) -> None:
+    best = slate(client)[0]
+    body = {"user_id": USER, "item_id": best["item_id"], "explain": "template"}
+    answer = client.post("/v1/explain", json={**body, "counterfactuals": True}).json()
+    found = answer["counterfactuals"]
+    assert {one["without"] for one in found} == set(best["contributions"])
+    assert all(one["rank"] == 1 for one in found)
+    changes = [abs(one["rank_without"] - one["rank"]) for one in found]
+    assert changes == sorted(changes, reverse=True)
+    assert changes[0] > 0
+    assert best["title"] in found[0]["text"]
+
+
+def test_explanations_come_in_the_language_and_tone_asked_for(client: TestClient) -> None:
+    def text(**manner: str) -> str:
+        told: str = slate(client, **manner)[0]["explanation"]["text"]
+        return told
+
+    assert "“" in text(language="zh")
+    assert len(text(tone="brief")) <= len(text())
+    refusal(
+        client.post("/v1/recommend", json={"user_id": USER, "language": "xx"}),
+        422,
+        "invalid_request",
+    )
+
+
+def events(answer: Any) -> list[tuple[str, Any]]:
+    """Name and content of each server-sent event."""
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    blocks = [block.split("\n") for block in answer.text.strip().split("\n\n")]
+    return [(name.removeprefix("event: "), json.loads(data[6:])) for name, data in blocks]
+
+
+def test_an_explanation_is_streamed(start: Start) -> None:
+    plain_client = start()
+    item_id = slate(plain_client)[0]["item_id"]
+    body = {"user_id": USER, "item_id": item_id, "explain": "llm"}
+    *pieces, (name, whole) = events(plain_client.post("/v1/explain/stream", json=body))
+    assert [piece[0] for piece in pieces] == ["piece"]
+    assert (name, whole["writer"]) == ("explanation", "template")
+    client = start(InProcess(honest))
+    *pieces, (name, whole) = events(client.post("/v1/explain/stream", json=body))
+    assert "".join(piece for _, piece in pieces) == whole["text"]
+    failing = start(InProcess(lambda record: record.no_such_field))
+    *pieces, (name, whole) = events(failing.post("/v1/explain/stream", json=body))
+    assert whole["writer"] == "template"
+    assert "AttributeError" in whole["rejected"][0]
 
 
 def test_an_item_and_a_user_are_described(client: TestClient) -> None:
@@ -283,23 +339,46 @@ def test_late_feedback_takes_its_place_in_the_history(client: TestClient) -> Non
 class InProcess:
     """Stands where the handle of the Explainer deployment stands."""
 
+    model_name = "in process"
+
     def __init__(self, write: Callable[[Any], str]) -> None:
         self._write = write
         self.explain = self
+        self.stream = Streaming(self)
 
-    def write(self, records: Any) -> list[list[str]]:
-        return [[self._write(record)] for record in records]
+    def write(self, records: Any, *_: object) -> list[str]:
+        return [self._write(record) for record in records]
 
-    async def remote(self, records: Any) -> Any:
-        return explain_by_model(self, records)
+    async def remote(self, records: Any, *manner: Any) -> Any:
+        return explain_by_model(self, records, *manner)
+
+
+class Streaming:
+    """Its method that streams: called by the handle, and as a writer's by the explainer."""
+
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+
+    def __call__(self, record: Any, *manner: object) -> Any:
+        return iter(self._writer.write([record], *manner))
+
+    def options(self, stream: bool) -> Any:
+        assert stream
+        return self
+
+    async def remote(self, record: Any, *manner: Any) -> Any:
+        for piece in stream_by_model(self._writer, record, *manner):
+            yield piece
+
+
+def honest(record: Any) -> str:
+    reasons = [f"you {record.of('history')[0].action}ed {t}" for t in record.history]
+    reasons += [f"it shares {term} with what you know" for term in record.shared]
+    reasons += ["it is popular lately"] if record.popular_within else []
+    return f"{opening(record)} {(reasons or ['of nothing'])[-1]}."
 
 
 def test_a_models_sentence_is_shown_when_it_is_true(start: Start) -> None:
-    def honest(record: Any) -> str:
-        reasons = [f"you {record.verb} {title}" for title in record.history]
-        reasons += [f"it shares {term}" for term in record.shared]
-        return f"{opening(record)} {(reasons or ['of nothing'])[0]}."
-
     explained = [item["explanation"] for item in slate(start(InProcess(honest)), explain="llm")]
     by_model = [one for one in explained if one["writer"] == "model"]
     assert by_model
@@ -315,11 +394,11 @@ def test_a_models_lie_is_replaced_and_the_answer_says_so(start: Start) -> None:
 
 def test_an_explainer_that_fails_or_is_late_costs_no_slate(start: Start) -> None:
     class Late(InProcess):
-        async def remote(self, records: Any) -> Any:
+        async def remote(self, records: Any, *manner: Any) -> Any:
             await asyncio.sleep(60)
 
     class Failing(InProcess):
-        async def remote(self, records: Any) -> Any:
+        async def remote(self, records: Any, *manner: Any) -> Any:
             raise RuntimeError("out of memory")
 
     for explainer, named in ((Late(str), "TimeoutError"), (Failing(str), "RuntimeError")):

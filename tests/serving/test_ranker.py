@@ -9,6 +9,7 @@ from feast import FeatureStore
 
 from serving.api import Context, Filters, RecommendRequest
 from serving.errors import UnknownItemError
+from serving.evidence import MIN_WEIGHT
 from serving.ranker import Ranked, SlateRanker
 from serving.users import User
 from tests.serving.askers import REGULARS, ask_user
@@ -159,12 +160,45 @@ def test_the_same_question_has_the_same_answer(ranker: SlateRanker) -> None:
 
 
 def test_one_item_is_explained_as_it_is_ranked(ranker: SlateRanker) -> None:
-    first = slate(ranker, REGULARS[0])[0]
+    request = RecommendRequest(user_id=REGULARS[0], explain="llm")
+    first = ranker.recommend(request).items[0]
     alone = ranker.explain(REGULARS[0], first.evidence.item_id, Context()).items
     assert len(alone) == 1
     assert alone[0].channel == "asked"
     assert alone[0].score == pytest.approx(first.score, abs=1e-5)
     assert alone[0].evidence.history == first.evidence.history
+    assert alone[0].evidence.leading_source == first.evidence.leading_source
+
+
+def test_facts_are_weighed_where_somebody_asks_why(ranker: SlateRanker) -> None:
+    quick = slate(ranker, REGULARS[0])
+    assert all(fact.weight is None for item in quick for fact in item.evidence.facts)
+    request = RecommendRequest(user_id=REGULARS[0], explain="llm")
+    facts = [fact for item in ranker.recommend(request).items for fact in item.evidence.facts]
+    assert facts
+    assert all(fact.weight is not None and fact.weight >= MIN_WEIGHT for fact in facts)
+    unasked = ranker.recommend(RecommendRequest(user_id=REGULARS[0], explain="none"))
+    assert all(item.evidence.facts == () for item in unasked.items)
+
+
+def test_what_a_user_hid_is_no_evidence(ranker: SlateRanker) -> None:
+    """Nor is a term that only a hidden item has."""
+    request = RecommendRequest(user_id=REGULARS[0])
+    facts = [f for item in ranker.recommend(request).items for f in item.evidence.facts]
+    hidden = next(fact for fact in facts if fact.kind == "history").entity_ids[0]
+    after = ranker.recommend(request, rejected=[hidden]).items
+    assert all(hidden not in f.entity_ids for item in after for f in item.evidence.facts)
+
+
+def test_counterfactual_ranks_are_those_of_the_model(ranker: SlateRanker) -> None:
+    """Oracle: the slate ranks the item where the counterfactual says it does."""
+    items = slate(ranker, REGULARS[0], 20)
+    user = ask_user(ranker, REGULARS[0])
+    for place in (0, 7):
+        found = ranker.counterfactuals(user, items[place].evidence.item_id, Context())
+        assert {one.rank for one in found} == {place + 1}
+        assert {one.without for one in found} <= set(ranker.bundle.model.sources)
+        assert all(1 <= one.rank_without <= one.num_candidates for one in found)
 
 
 def test_an_unknown_item_cannot_be_explained(ranker: SlateRanker) -> None:
@@ -194,7 +228,7 @@ def test_a_count_of_friends_below_the_floor_is_not_told(
     floors = {count: count, count + 1: 0}
     for floor, told in floors.items():
         careful = SlateRanker(ranker.bundle, store, ranker.clock, min_friends=floor)
-        evidence = careful.explain(user.user_id, item, Context()).items[0].evidence
+        evidence = slate(careful, user.user_id, allow=[item], exclude_seen=False)[0].evidence
         assert evidence.num_friends == told
 
 
