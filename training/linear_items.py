@@ -64,7 +64,7 @@ def check_side(side: int, what: str) -> None:
     if side > LARGEST_SIDE:
         raise ValueError(
             f"a closed form inverts a square of {what}, here {side} "
-            f"(at most {LARGEST_SIDE}); leave EASE out with `--without ease`"
+            f"(at most {LARGEST_SIDE}); leave it out (EASE: `--without ease`)"
         )
 
 
