@@ -5,7 +5,9 @@ returns. Training gathers by number and never builds the wide table.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 
@@ -17,6 +19,9 @@ from feature_repo.plugins.join_keys import KeyColumn, plain_keys
 from feature_repo.plugins.keyed_join import KeyedJoin
 from feature_repo.plugins.source_table import check_columns, open_source, with_dictionaries
 from feature_repo.plugins.view_request import ViewRequest
+
+VIEWS_AT_ONCE = 2
+"""While one is read and sorted, which is one thread's work, labels are searched in the other."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +62,17 @@ class Labels:
 
     frame: EntityFrame
     at: Instants
-    keys: dict[str, pa.Array]
-    """Filled as views ask for them."""
+    keys: Mapping[str, pa.Array]
 
     @classmethod
-    def of(cls, frame: EntityFrame) -> "Labels":
+    def of(cls, frame: EntityFrame, requests: Sequence[ViewRequest]) -> "Labels":
         at = read_instants(frame.table.column(frame.time_column), "the entity frame's time column")
-        return cls(frame, at, {})
-
-    def key(self, column: str, view: str) -> pa.Array:
-        if column not in self.keys:
-            self.keys[column] = plain_keys(self.frame.key(column, view))
-        return self.keys[column]
+        columns = {
+            outside: frame.key(outside, request.name)
+            for request in requests
+            for _, outside in request.keys
+        }
+        return cls(frame, at, {name: plain_keys(column) for name, column in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -85,16 +89,16 @@ class JoinOptions:
 def join_views(
     frame: EntityFrame, requests: Sequence[ViewRequest], repo_path: str, options: JoinOptions
 ) -> Pointers:
-    """As-of join of each view to the frame, one after another, so that memory is one view's."""
-    labels = Labels.of(frame)
-    return Pointers(
-        frame.table,
-        {request.name: _join_view(labels, request, repo_path, options) for request in requests},
-    )
+    """As-of join of each view to the frame, two at a time, so that memory is two views'."""
+    labels = Labels.of(frame, requests)
+    join = partial(_join_view, labels, repo_path, options)
+    with ThreadPoolExecutor(min(options.threads or VIEWS_AT_ONCE, VIEWS_AT_ONCE)) as pool:
+        views = list(pool.map(join, requests))
+    return Pointers(frame.table, {view.name: it for view, it in zip(requests, views, strict=True)})
 
 
 def _join_view(
-    labels: Labels, request: ViewRequest, repo_path: str, options: JoinOptions
+    labels: Labels, repo_path: str, options: JoinOptions, request: ViewRequest
 ) -> ViewPointers:
     what = f"view '{request.name}'"
     dataset = open_source(request.source, repo_path)
@@ -117,14 +121,15 @@ def match_view(
 
     rows: at least the request's key, time and created columns, under the source's names.
     """
-    return _match(Labels.of(frame), request, rows, JoinOptions(created_cutoff, threads))
+    labels = Labels.of(frame, [request])
+    return _match(labels, request, rows, JoinOptions(created_cutoff, threads))
 
 
 def _match(
     labels: Labels, request: ViewRequest, rows: pa.Table, options: JoinOptions
 ) -> as_of.Pointers:
     keys = [
-        KeyColumn(outside, labels.key(outside, request.name), plain_keys(rows.column(column)))
+        KeyColumn(outside, labels.keys[outside], plain_keys(rows.column(column)))
         for column, outside in request.keys
     ]
     times = [request.time_column, *([request.created_column] if request.created_column else [])]

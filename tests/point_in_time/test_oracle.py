@@ -108,13 +108,16 @@ def test_newest_rows_are_those_that_a_label_at_the_end_sees(
     assert latest_rows(view).tolist() == sorted(expected - {-1})
 
 
+@pytest.mark.parametrize("in_time_order", [False, True])
 @pytest.mark.parametrize("apart", [1, 10**6, 10**12 + 7])
-def test_a_large_join_equals_the_newest_row_at_or_before(apart: int) -> None:
-    """Many slices, many keys, and instants in all three packings, against DuckDB's as-of join."""
+def test_a_large_join_equals_duckdbs(apart: int, in_time_order: bool) -> None:
+    """Many slices, many keys, instants in all three packings, in files as logs are or shuffled."""
     random = np.random.default_rng(7)
     keys, at = random.integers(0, 5_000, 60_000), random.permutation(10**6)[:60_000] * apart
     asked, asked_at = random.integers(-1, 6_000, 2_100_000), random.integers(0, 10**6, 2_100_000)
     asked_at *= apart
+    if in_time_order:
+        at, asked_at = np.sort(at), np.sort(asked_at)
     view = ViewRows(keys, 6_000, at)
     found = match_rows(asked, asked_at, view, AsOf(ttl=20_000 * apart), threads=3)
     labels = pa.table({"k": asked, "t": asked_at, "n": np.arange(len(asked))})
