@@ -19,7 +19,15 @@ from serving.api import Context, ExplainMode, Filters, RecommendRequest
 from serving.channels import Question, gather, make_channels
 from serving.clock import Clock
 from serving.counterfactuals import Counterfactual, counterfactual
-from serving.evidence import MIN_FRIENDS, Evidence, Fact, Past, text_facts, weighed
+from serving.evidence import (
+    MIN_FRIENDS,
+    POPULARITY_STEPS,
+    Evidence,
+    Fact,
+    Past,
+    text_facts,
+    weighed,
+)
 from serving.evidence import gather as gather_facts
 from serving.filters import allowed_items
 from serving.phrases import Language
@@ -202,18 +210,20 @@ class SlateRanker:
     def _facts(self, user: User, positions: Positions, at_us: int) -> list[tuple[Fact, ...]]:
         """What may be said of each item."""
         snapshot = self.snapshot
-        past, ranks = self._past(user), snapshot.ranks_of(positions, at_us).tolist()
+        past, ranks = self._past(user), snapshot.top_ranks(at_us, POPULARITY_STEPS[-1])
+        own = {snapshot.position[item.item_id]: item.item_id for item in past.items}
         facts = []
-        for position, rank in zip(positions.tolist(), ranks, strict=True):
+        for position in positions.tolist():
             near, similarities = snapshot.neighbours(position)
             neighbours = {
-                snapshot.item_ids[i]: s
-                for i, s in zip(near.tolist(), similarities.tolist(), strict=True)
+                own[i]: similarity
+                for i, similarity in zip(near.tolist(), similarities.tolist(), strict=True)
+                if i in own
             }
             item_id = snapshot.item_ids[position]
             facts.append(
                 gather_facts(
-                    snapshot.facts(position, rank),
+                    snapshot.facts(position, ranks.get(position, -1)),
                     past,
                     neighbours,
                     max((counts.get(item_id, 0) for counts in user.others.values()), default=0),

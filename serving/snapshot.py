@@ -40,9 +40,16 @@ class Popularity:
     """[I], each valued at its own instant."""
     valued_at_us: Positions
     """[I]; -1 where nobody has taken the item up."""
+    _latest: tuple[int, Floats] | None = field(default=None, init=False, repr=False)
 
     def at(self, at_us: int) -> Floats:
-        """Counters [I] at an instant; 0 for items that nobody has taken up."""
+        """Counters [I] at an instant; 0 for items that nobody has taken up. Not to be changed: the
+        stages of one request share the array."""
+        if self._latest is None or self._latest[0] != at_us:
+            self._latest = at_us, self._decayed(at_us)
+        return self._latest[1]
+
+    def _decayed(self, at_us: int) -> Floats:
         gaps_us = np.maximum(at_us - self.valued_at_us, 0)
         decayed = decay(self.values, np.zeros_like(gaps_us), gaps_us, self.half_life_days)
         return np.where(self.valued_at_us >= 0, decayed, 0.0)
@@ -57,6 +64,7 @@ class Popularity:
             self.half_life_days,
         )
         self.values[position], self.valued_at_us[position] = value, valued_at_us
+        self._latest = None
 
 
 @dataclass
@@ -162,13 +170,13 @@ class Snapshot:
         ranks[order] = np.arange(len(self))
         return np.where(values > 0, ranks, -1)
 
-    def ranks_of(self, positions: Positions, at_us: int) -> Positions:
-        """The same for a few items [C], without sorting the catalogue."""
+    def top_ranks(self, at_us: int, num: int) -> dict[int, int]:
+        """Rank by position of the `num` most popular items, without sorting the catalogue."""
         values = self.popularity.at(at_us)
-        own_C1 = values[positions][:, None]
-        earlier_CI = np.arange(len(self)) < positions[:, None]
-        before_CI = (values > own_C1) | ((values == own_C1) & earlier_CI)
-        return np.where(own_C1[:, 0] > 0, before_CI.sum(1), -1)
+        least = np.partition(values, -num)[-num] if len(values) > num else 0.0
+        top = np.flatnonzero((values >= least) & (values > 0))
+        order = top[np.argsort(-values[top], kind="stable")][:num]
+        return {position: rank for rank, position in enumerate(order.tolist())}
 
     def facts(self, position: int, rank: int) -> ItemFacts:
         """What may be said of an item, given its popularity rank (-1 for none)."""

@@ -45,7 +45,10 @@ class Judge:
         for name in ("interactions", "edges", "items"):
             self._db.sql(f"CREATE VIEW {name} AS FROM '{table_path(data, name)}'")
         for name in ("item_text", "user_text"):
-            self._db.sql(f"CREATE VIEW {name} AS FROM '{data / 'features' / name}.parquet'")
+            path = data / "features" / f"{name}.parquet"
+            self._db.sql(
+                f"CREATE VIEW {name} AS FROM '{path}' WHERE epoch_us(event_timestamp) <= {at_us}"
+            )
         self._popular = self._popular_titles(at_us)
         self._item_ids, self._vectors = self._item_vectors()
 
@@ -116,7 +119,7 @@ class Judge:
         """Spellings of the 100 most popular titles: events halved a month, at the instant."""
         rows = self._db.execute(
             "SELECT any_value(title) FROM interactions JOIN items USING (item_id) WHERE timed "
-            "GROUP BY item_id ORDER BY sum(exp2(-greatest(0, ? - epoch_us(timestamp)) / ?)) DESC "
+            "GROUP BY item_id ORDER BY sum(pow(2, -greatest(0, ? - epoch_us(timestamp)) / ?)) DESC "
             "LIMIT 100",
             [at_us, HALF_LIFE_DAYS * 86_400_000_000.0],
         ).fetchall()
