@@ -26,7 +26,7 @@ NO_ROW = -1
 
 _LARGEST = 2**62  # packed keys stay below, so that sums of two cannot overflow
 _SLICE = 1 << 17  # labels of one thread at a time: what is sorted stays in a core's own cache
-_FEW_KEYS = 1 << 16  # as 16 bits can tell apart, of which numpy counts how often each comes
+_BLOCK = 2048  # wanted values whose places are looked for near to one another
 # Micro- and nanoseconds in themselves, in ms, s and days; the first that fits is taken.
 _STEPS = (1, 1_000, 1_000_000, 1_000_000_000, 86_400_000_000, 86_400_000_000_000)
 
@@ -134,7 +134,8 @@ class Axis:
                 continue
             if step == 1 or not ((at - first) % step).any():
                 return cls(first, last, step, None)
-        return cls(first, last, 1, np.unique(at))
+        ordered = at if _ascends(at) else np.sort(at)
+        return cls(first, last, 1, ordered[np.append(True, ordered[1:] != ordered[:-1])])
 
     @property
     def width(self) -> int:
@@ -145,10 +146,7 @@ class Axis:
     def positions(self, at: Integers) -> Integers:
         """The last position at or before each instant [n]."""
         if self.moments is not None:
-            place, by = search(self.moments, at)
-            positions = np.empty_like(place)
-            positions[by] = place + 1
-            return positions
+            return last_places(self.moments, at) + 1
         since = np.clip(at, self.first, self.last) - self.first
         if self.step > 1:
             since //= self.step
@@ -208,7 +206,7 @@ class SortedRows:
         base = keys * self.axis.width
         wanted = base + self.axis.positions(at)
         by = _order(wanted, keys, at, self.num_keys)
-        place = np.searchsorted(self.packed, wanted[by], side="right") - 1
+        place = _places(self.packed, wanted[by])
         # The place may be a row of an earlier key; a label without one is before all rows.
         hit = (place >= 0) & (self.packed[place] >= base[by])
         rows = np.empty_like(place)
@@ -217,12 +215,17 @@ class SortedRows:
 
 
 def _order(packed: Integers, keys: Integers, at: Integers, num_keys: int) -> Integers:
-    """An order in which packed keys and instants ascend; those without a key may come anywhere."""
-    if num_keys <= _FEW_KEYS and (at[1:] >= at[:-1]).all():
-        # A log, in order of time already: sorting short integers counts them and compares none.
-        order: Integers = np.argsort(keys.astype(np.uint16), kind="stable")
-        return order
-    return np.argsort(packed)
+    """An order in which packed keys and instants ascend."""
+    if num_keys >= 1 << 32 or not _ascends(at):
+        return np.argsort(packed)
+    # A log, in order of time already: it is left to sort by key. numpy sorts integers of 16 bits by
+    # counting, comparing none and keeping the order of equal ones. NO_KEY comes first.
+    numbers = (keys + 1).view(np.uint64)
+    order: Integers = np.argsort(numbers.astype(np.uint16), kind="stable")
+    if num_keys >= 1 << 16:
+        high = (numbers >> np.uint64(16)).astype(np.uint16)
+        order = order[np.argsort(high[order], kind="stable")]
+    return order
 
 
 def _best_so_far(keys: Integers, at: Integers, created: Integers, order: Integers) -> Integers:
@@ -237,11 +240,31 @@ def _best_so_far(keys: Integers, at: Integers, created: Integers, order: Integer
     return worst_first[np.maximum.accumulate(rank[order] + of_key) - of_key]
 
 
-def search(ascending: Integers, wanted: Integers) -> tuple[Integers, Integers]:
-    """The last place at or before each wanted value, -1 for none; and which value each is of.
+def last_places(ascending: Integers, wanted: Integers) -> Integers:
+    """The last place at or before each wanted value, -1 for none.
 
     Values are looked for in ascending order: a search that jumps about in memory takes five times
     as long.
     """
+    if _ascends(wanted):
+        return _places(ascending, wanted)
     by = np.argsort(wanted)
-    return np.searchsorted(ascending, wanted[by], side="right") - 1, by
+    places = np.empty(len(wanted), np.int64)
+    places[by] = _places(ascending, wanted[by])
+    return places
+
+
+def _ascends(values: Integers) -> bool:
+    return bool((values[1:] >= values[:-1]).all())
+
+
+def _places(ascending: Integers, wanted: Integers) -> Integers:
+    """The last place at or before each of the wanted values, which ascend; -1 for none."""
+    firsts = np.searchsorted(ascending, wanted[::_BLOCK], side="right").tolist()
+    places = np.empty(len(wanted), np.int64)
+    for number, (low, high) in enumerate(zip(firsts, [*firsts[1:], len(ascending)], strict=False)):
+        # Between the place of a block's first value and of the next one's: that much is in cache.
+        block = slice(number * _BLOCK, (number + 1) * _BLOCK)
+        found = np.searchsorted(ascending[low:high], wanted[block], side="right")
+        places[block] = found + (low - 1)
+    return places

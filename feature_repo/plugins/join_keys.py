@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from feature_repo.plugins.as_of import NO_KEY, Column, Integers, search
+from feature_repo.plugins.as_of import NO_KEY, Column, Integers, last_places
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,10 @@ class Pairs:
         pairs = np.where((one == NO_KEY) | (other == NO_KEY), NO_KEY, one * self.other_size + other)
         if self.known is None:
             return pairs
-        place, by = search(self.known, pairs)
-        found = (place >= 0) & (self.known[place] == pairs[by]) if len(self.known) else place >= 0
-        codes = np.empty_like(place)
-        codes[by] = np.where(found, place, NO_KEY)
-        return codes
+        if not len(self.known):
+            return np.full_like(pairs, NO_KEY)
+        place = last_places(self.known, pairs)
+        return np.where((place >= 0) & (self.known[place] == pairs), place, NO_KEY)
 
 
 def _filled(numbers: pa.Array) -> npt.NDArray[np.int32]:
