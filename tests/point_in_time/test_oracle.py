@@ -110,15 +110,16 @@ def test_newest_rows_are_those_that_a_label_at_the_end_sees(
 
 @pytest.mark.parametrize("in_time_order", [False, True])
 @pytest.mark.parametrize("apart", [1, 10**6, 10**12 + 7])
-def test_a_large_join_equals_duckdbs(apart: int, in_time_order: bool) -> None:
-    """Many slices, many keys, instants in all three packings, in files as logs are or shuffled."""
+@pytest.mark.parametrize("num_keys", [6_000, 200_000])
+def test_a_large_join_equals_duckdbs(apart: int, in_time_order: bool, num_keys: int) -> None:
+    """Many slices, few and many keys, instants in all three packings, in files as logs are or shuffled."""
     random = np.random.default_rng(7)
-    keys, at = random.integers(0, 5_000, 60_000), random.permutation(10**6)[:60_000] * apart
-    asked, asked_at = random.integers(-1, 6_000, 2_100_000), random.integers(0, 10**6, 2_100_000)
+    keys, at = random.integers(0, num_keys, 60_000), random.permutation(10**6)[:60_000] * apart
+    asked, asked_at = random.integers(-1, num_keys, 700_000), random.integers(0, 10**6, 700_000)
     asked_at *= apart
     if in_time_order:
         at, asked_at = np.sort(at), np.sort(asked_at)
-    view = ViewRows(keys, 6_000, at)
+    view = ViewRows(keys, num_keys, at)
     found = match_rows(asked, asked_at, view, AsOf(ttl=20_000 * apart), threads=3)
     labels = pa.table({"k": asked, "t": asked_at, "n": np.arange(len(asked))})
     rows = pa.table({"k": keys, "t": at, "row": np.arange(len(keys))})
