@@ -112,7 +112,7 @@ def test_newest_rows_are_those_that_a_label_at_the_end_sees(
 @pytest.mark.parametrize("apart", [1, 10**6, 10**12 + 7])
 @pytest.mark.parametrize("num_keys", [6_000, 200_000])
 def test_a_large_join_equals_duckdbs(apart: int, in_time_order: bool, num_keys: int) -> None:
-    """Many slices, few and many keys, instants in all three packings, in files as logs are or shuffled."""
+    """Many slices, few and many keys, instants in all three packings, in order of time or not."""
     random = np.random.default_rng(7)
     keys, at = random.integers(0, num_keys, 60_000), random.permutation(10**6)[:60_000] * apart
     asked, asked_at = random.integers(-1, num_keys, 700_000), random.integers(0, 10**6, 700_000)
