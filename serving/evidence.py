@@ -227,10 +227,10 @@ def closest(item: ItemFacts, past: Past, neighbours: Mapping[str, float]) -> lis
 
 def shared_terms(item: ItemFacts, past: Past) -> list[str]:
     """Terms of the item that some take-up has too; of spellings that differ only in case or in
-    marks ("crime", "Crime") the first stands."""
+    marks ("crime", "Crime") the first stands. An item's own name as its tag says nothing."""
     first: dict[str, str] = {}
     for term in item.terms:
-        if spelling(term) in past.holders:
+        if spelling(term) in past.holders and spelling(term) != spelling(item.title):
             first.setdefault(spelling(term), term)
     return list(first.values())
 

@@ -26,6 +26,7 @@ from serving.checker import check
 from serving.clock import Clock
 from serving.evidence import Evidence
 from serving.explainer import ATTEMPTS, explain_by_model, explain_by_template
+from serving.prompts import prompt
 from serving.ranker import SlateRanker
 from serving.users import history_field
 from serving.writer import LanguageModelWriter
@@ -38,6 +39,7 @@ from training.bundle import load_bundle
 
 Figures = dict[str, Any]
 PER_USER = 2
+SAVED_AFTER = 32  # sentences, so that a run that is stopped goes on where it was
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ class RememberedWriter:
 
     def write(self, records: Sequence[Evidence], language: Any, tone: Any, attempt: int = 0) -> Any:
         missing = [r for r in records if str(attempt) not in self.texts.get(r.fingerprint(), {})]
-        if missing:
+        missing.sort(key=lambda record: json.dumps(prompt(record).fixed))  # shapes together
+        for start in range(0, len(missing), SAVED_AFTER):
+            part = missing[start : start + SAVED_AFTER]
             self.model = self.model or LanguageModelWriter()
-            written = self.model.write(missing, language, tone, attempt)
-            for record, text in zip(missing, written, strict=True):
+            written = self.model.write(part, language, tone, attempt)
+            for record, text in zip(part, written, strict=True):
                 self.texts.setdefault(record.fingerprint(), {})[str(attempt)] = text
             if self._path is not None:
                 self._path.write_text(json.dumps(self.texts, indent=0), encoding="utf-8")

@@ -48,7 +48,7 @@ def examples(ranker: SlateRanker, pairs: Sequence[Pair], writer: RememberedWrite
 
 
 def entry(heading: str, text: str, *notes: str) -> str:
-    return "\n".join([f"**{heading}.** {text}", *(f"  - {note}" for note in notes)])
+    return "\n".join([f"**{heading}.** {text}", *(f"    - {note}" for note in notes)])
 
 
 def evidence(record: Evidence) -> str:
@@ -131,7 +131,9 @@ def main() -> None:
     store = FeatureStore(repo_path=str(args.repo))
     ranker = SlateRanker(bundle, store, StandingClock("data", bundle.as_of))
     pairs = draw_pairs(ranker, args.pairs, args.seed)
-    entries = examples(ranker, pairs, RememberedWriter(args.texts))
+    writer = RememberedWriter(args.texts)
+    written = [pair for pair in pairs if pair.record.fingerprint() in writer.texts]
+    entries = examples(ranker, written, writer)
     head = PAGE.read_text(encoding="utf-8").split(MARK)[0]
     numbered = "\n".join(f"{number}. {one}" for number, one in enumerate(entries, start=1))
     PAGE.write_text(f"{head}{MARK}\n\n{numbered}\n", encoding="utf-8")

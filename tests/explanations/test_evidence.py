@@ -32,6 +32,11 @@ def test_terms_that_differ_only_in_case_are_one() -> None:
     assert gathered().of("term")[0].entity_ids == ("a",)
 
 
+def test_a_tag_that_is_the_items_own_name_is_nothing_shared() -> None:
+    named = ItemFacts(item_id="k", title="Slow", terms=("slow", "metal"))
+    assert [fact.name for fact in gather(named, PAST, {}) if fact.kind == "term"] == ["metal"]
+
+
 def test_facts_are_typed() -> None:
     facts = {fact.id: fact for fact in gathered(3).facts}
     assert facts["history-n"].action == "play"
