@@ -147,8 +147,7 @@ def decay(age_us: Ints, half_life_days: float | None) -> Floats:
 
 def training_matrix(events: Events) -> sp.csr_matrix:
     """Who took up what in the training period, binary, [users, I]."""
-    taken = events.take_ups()
-    taken = taken[events.at_us[taken] < events.train_end_us]
+    taken = events.training_take_ups()
     if not len(taken):
         raise ValueError("no take-up in the training period; build with a larger --train-fraction")
     shape = (len(events.user_ids), len(events.item_ids))

@@ -56,10 +56,18 @@ class Events:
 
     def training_items(self) -> Ids:
         """Ids of the items with a take-up in the training period, sorted: the item vocabulary."""
+        return self.item_ids[np.unique(self.item_index[self.training_take_ups()])]
+
+    def training_take_ups(self) -> Ints:
+        """Places of the training period's take-ups among the events, in order of time."""
         taken = self.take_ups()
-        return self.item_ids[
-            np.unique(self.item_index[taken[self.at_us[taken] < self.train_end_us]])
-        ]
+        return taken[self.at_us[taken] < self.train_end_us]
+
+    def training_histories(self) -> tuple[Ints, Ints]:
+        """User and item of the training period's take-ups, a user's together in order of time."""
+        taken = self.training_take_ups()
+        taken = taken[np.argsort(self.user_index[taken], kind="stable")]
+        return self.user_index[taken], self.item_index[taken]
 
 
 def read_events(data_dir: Path) -> Events:

@@ -169,8 +169,7 @@ def all_queries(events: Events, split: Split) -> Queries:
 def reading_training_only(queries: Queries) -> Queries:
     """The same queries with a history of training take-ups; whatever was seen stays seen."""
     events = queries.events
-    taken = events.take_ups()
-    taken = taken[events.at_us[taken] < events.train_end_us]
+    taken = events.training_take_ups()
     return replace(queries, history=before(events, taken, queries.user_index, queries.at_us))
 
 

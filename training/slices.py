@@ -54,8 +54,7 @@ def build_slices(queries: Queries, friend_since_us: Ints | None = None) -> Slice
 
 def training_counts(events: Events) -> Ints:
     """Take-ups of each item in the training period."""
-    taken = events.take_ups()
-    taken = taken[events.at_us[taken] < events.train_end_us]
+    taken = events.training_take_ups()
     return np.bincount(events.item_index[taken], minlength=len(events.item_ids))
 
 

@@ -66,10 +66,7 @@ class TextLink:
 
 def training_pairs(events: Events, decay: float) -> tuple[sp.csr_matrix, sp.csr_matrix]:
     """Every past in training as weights of its items that sum to 1, and its next item: [N, I]."""
-    taken = events.take_ups()
-    taken = taken[events.at_us[taken] < events.train_end_us]
-    taken = taken[np.argsort(events.user_index[taken], kind="stable")]
-    user, item = events.user_index[taken], events.item_index[taken]
+    user, item = events.training_histories()
     shape = (len(item), len(events.item_ids))
     past_EI = sp.csr_matrix(shape)
     for back in range(1, ITEMS_BACK + 1):

@@ -55,10 +55,7 @@ class Transitions:
 
 def pair_weights(events: Events, options: TransitionOptions) -> sp.csr_matrix:
     """[I, I]: how often the second item followed the first, close pairs counting more."""
-    taken = events.take_ups()
-    taken = taken[events.at_us[taken] < events.train_end_us]
-    taken = taken[np.argsort(events.user_index[taken], kind="stable")]
-    user, item = events.user_index[taken], events.item_index[taken]
+    user, item = events.training_histories()
     shape = (len(events.item_ids), len(events.item_ids))
     weights_II = sp.csr_matrix(shape)
     for distance in range(1, options.window + 1):

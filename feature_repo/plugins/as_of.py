@@ -72,7 +72,7 @@ def match_rows(
     >>> match_rows(np.array([0, 0, 1]), np.array([15, 5, 99]), view, AsOf()).tolist()
     [0, -1, 2]
     """
-    rows = _none(len(at), len(view.keys))
+    rows = as_pointers(np.broadcast_to(np.int64(NO_ROW), len(at)), len(view.keys))
     sorted_rows = SortedRows.build(view, as_of.created_cutoff)
     if not len(sorted_rows.order):
         return rows
@@ -94,10 +94,11 @@ def match_rows(
     return rows
 
 
-def _none(num_labels: int, num_rows: int) -> Pointers:
+def as_pointers(rows: Integers, num_rows: int) -> Pointers:
+    """Numbers among `num_rows` rows, in 32 bits where they suffice."""
     if num_rows <= np.iinfo(np.int32).max:
-        return np.full(num_labels, NO_ROW, np.int32)
-    return np.full(num_labels, NO_ROW, np.int64)
+        return rows.astype(np.int32)
+    return rows.astype(np.int64)
 
 
 def latest_rows(view: ViewRows) -> Integers:

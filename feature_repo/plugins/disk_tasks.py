@@ -2,7 +2,6 @@
 join of what does not fit in memory, which then holds one step's arguments and results.
 """
 
-import atexit
 import io
 import pickle
 import shutil
@@ -15,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from feature_repo.plugins.tasks import temporary_folder
 
 
 @dataclass(frozen=True)
@@ -56,9 +57,7 @@ class DiskTasks:
         return [_loaded(reference) for reference in references]
 
     def result_folder(self) -> str:
-        folder = tempfile.mkdtemp(prefix="point_in_time_", dir=self._spill_dir)
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        return temporary_folder(self._spill_dir)
 
 
 class _Pickler(pickle.Pickler):

@@ -13,6 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from feature_repo.plugins.source_pieces import file_versions
+
 
 class FeatureRows:
     """Columns of a dataset under the names that a view gives them."""
@@ -29,7 +31,7 @@ class FeatureRows:
         self._columns = columns
         self._what = what
         self._spill_dir = spill_dir
-        self._version = _version(dataset)
+        self._version = file_versions(dataset)
 
     def read(self) -> pa.Table:
         """All rows, in memory, one chunk."""
@@ -55,16 +57,8 @@ class FeatureRows:
         return table.rename_columns([name for _, name in self._columns])
 
     def _check_version(self) -> None:
-        if _version(self._dataset) != self._version:
+        if file_versions(self._dataset) != self._version:
             raise ValueError(
                 f"the source of {self._what} was written while it was being joined, so its rows "
                 f"are no longer those that were matched; ask again"
             )
-
-
-def _version(dataset: pads.Dataset) -> list[tuple[str, int, int]]:
-    """What changes when a file of the dataset is replaced."""
-    if not isinstance(dataset, pads.FileSystemDataset) or not dataset.files:
-        return []
-    files = dataset.filesystem.get_file_info(dataset.files)
-    return [(file.path, file.size, file.mtime_ns) for file in files]

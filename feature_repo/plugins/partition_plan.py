@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from feature_repo.plugins.entity_frame import EntityFrame
@@ -73,16 +71,13 @@ class ViewPlan:
         return LabelSide(tuple(zip(columns, self.key_types, strict=True)), frame.time_column)
 
     @property
-    def number_type(self) -> npt.DTypeLike:
-        """Of row numbers: 32 bits where they suffice, as on one machine."""
-        rows = sum(piece.num_rows for piece in self.pieces)
-        return np.int32 if rows <= np.iinfo(np.int32).max else np.int64
+    def num_rows(self) -> int:
+        return sum(piece.num_rows for piece in self.pieces)
 
     @property
     def row_bytes(self) -> float:
         """Of a row of the columns read."""
-        rows = sum(piece.num_rows for piece in self.pieces)
-        return sum(piece.num_bytes for piece in self.pieces) / max(rows, 1)
+        return sum(piece.num_bytes for piece in self.pieces) / max(self.num_rows, 1)
 
 
 def plan_view(

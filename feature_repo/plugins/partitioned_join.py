@@ -16,6 +16,7 @@ from math import ceil
 import numpy as np
 import pyarrow as pa
 
+from feature_repo.plugins.as_of import as_pointers
 from feature_repo.plugins.entity_frame import EntityFrame
 from feature_repo.plugins.partition_plan import PartitionOptions, ViewPlan, plan_view, shard_rows
 from feature_repo.plugins.partitions import (
@@ -116,7 +117,8 @@ class PartitionedJoin:
                 for rows, parts in zip(self.labels.num_rows, seen, strict=True)
             ]
             rows = np.concatenate(self.tasks.collect(numbers))
-            views[plan.request.name] = ViewPointers(rows.astype(plan.number_type), plan.features)
+            rows = as_pointers(rows, plan.num_rows)
+            views[plan.request.name] = ViewPointers(rows, plan.features)
         return Pointers(pa.concat_tables(self.tasks.collect(self.labels.runs)), views)
 
     @cached_property

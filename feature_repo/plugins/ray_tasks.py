@@ -4,17 +4,14 @@ In: a pure function and its arguments. Out: references to its results. Imports n
 that runs these tasks must start quickly.
 """
 
-import atexit
 import logging
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import ray
 
-from feature_repo.plugins.tasks import Reference
+from feature_repo.plugins.tasks import Reference, temporary_folder
 
 _RETRIES = 5  # of lost workers; a task that ends each of them is not worth more
 
@@ -65,9 +62,7 @@ class RayTasks:
                 f"shard_dir in the offline_store of feature_store.yaml to a folder or a URI that "
                 f"all of them reach"
             )
-        folder = tempfile.mkdtemp(prefix="point_in_time_")
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return folder
+        return temporary_folder(None)
 
 
 @cache

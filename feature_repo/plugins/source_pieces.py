@@ -52,8 +52,10 @@ def cut_source(dataset: pads.Dataset, columns: Sequence[str], piece_bytes: int) 
     return [Piece(part, start, part.num_rows, part.nbytes) for start, part in parts]
 
 
-def file_versions(dataset: pads.FileSystemDataset) -> tuple[tuple[str, int, int], ...]:
+def file_versions(dataset: pads.Dataset) -> tuple[tuple[str, int, int], ...]:
     """Path, size and time of writing of each file: another where one was replaced."""
+    if not isinstance(dataset, pads.FileSystemDataset):
+        return ()
     paths = sorted(set(dataset.files))
     files = dataset.filesystem.get_file_info(paths) if paths else []
     return tuple((file.path, file.size, file.mtime_ns) for file in files)

@@ -4,6 +4,9 @@ and a folder of files.
 Steps are pure functions of their arguments. References stand for results in other steps' arguments.
 """
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -33,3 +36,10 @@ class Tasks(Protocol):
 
     def result_folder(self) -> str:
         """A new folder that all steps reach, gone with this process."""
+
+
+def temporary_folder(parent: str | None) -> str:
+    """A new folder for results, gone with this process; parent None: the system's own place."""
+    folder = tempfile.mkdtemp(prefix="point_in_time_", dir=parent)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
