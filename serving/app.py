@@ -37,6 +37,7 @@ from serving.api import (
     RecommendResponse,
     UserResponse,
 )
+from serving.batcher import Batcher
 from serving.clock import Clock, instant, microseconds
 from serving.config import ServingConfig
 from serving.errors import FutureEventError, add_error_handlers
@@ -71,51 +72,25 @@ add_error_handlers(api)
 
 @serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64)
 class Explainer:
-    """Holds the language model, or the way to one behind a URL. The model works in a thread of its
-    own, so that health checks are answered; what is asked meanwhile makes up the next batch."""
+    """Holds the language model, or the way to one behind a URL."""
 
     def __init__(self, model: str, url: str | None = None) -> None:
         self._writer: Writer = RemoteWriter(url, model) if url else LanguageModelWriter(model)
-        self._cache = ExplanationCache(self._writer)
-        self._one_at_a_time = asyncio.Lock()
-        self._waiting: list[tuple[Evidence, Language, Tone, asyncio.Future[Explanation]]] = []
+        self._batcher = Batcher(ExplanationCache(self._writer).explain)
 
     async def explain(
         self, records: list[Evidence], language: Language = "en", tone: Tone = "neutral"
     ) -> list[Explanation]:
-        loop = asyncio.get_running_loop()
-        mine = [(record, language, tone, loop.create_future()) for record in records]
-        self._waiting += mine
-        async with self._one_at_a_time:
-            await self._write_all_that_wait()
-        return [await answer for _, _, _, answer in mine]
+        return await self._batcher.explain(records, language, tone)
 
     async def stream(
         self, record: Evidence, language: Language = "en", tone: Tone = "neutral"
     ) -> AsyncIterator[str | Explanation]:
         """The explanation piece by piece, then whole."""
-        async with self._one_at_a_time:
+        async with self._batcher.busy:
             pieces = stream_by_model(self._writer, record, language, tone)
             while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
                 yield piece
-
-    async def _write_all_that_wait(self) -> None:
-        """One batch for every language and tone that anybody asked for; none if another request
-        has answered them already."""
-        batch, self._waiting = self._waiting, []
-        for manner in dict.fromkeys((language, tone) for _, language, tone, _ in batch):
-            own = [(r, answer) for r, lang, tone, answer in batch if (lang, tone) == manner]
-            try:
-                written = await asyncio.to_thread(
-                    self._cache.explain, [record for record, _ in own], *manner
-                )
-            except Exception as error:  # noqa: BLE001  each request must learn of it, not one
-                for _, answer in own:
-                    answer.set_exception(error)
-                continue
-            for (_, answer), explanation in zip(own, written, strict=True):
-                if not answer.done():  # its request may have been cancelled
-                    answer.set_result(explanation)
 
 
 @serve.deployment(name="Ranker", max_ongoing_requests=32, max_queued_requests=256)
