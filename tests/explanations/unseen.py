@@ -1,4 +1,4 @@
-"""Whole sentences, true and false, written before the grammars were last changed and never tuned on.
+"""Whole sentences, true and false, written before the grammars last changed and never tuned on.
 
 What the checker does here is what it will do with wordings that nobody thought of. A form is tried
 on a record that has all the facts that it speaks of; the false ones are false, or cannot be known,
