@@ -61,7 +61,7 @@ class Blend:
     def score(self, queries: Queries, rows: Ints) -> Scores:
         total_BI = np.zeros((len(rows), queries.num_items), dtype=np.float32)
         for channel, weight in zip(self.channels, self.weights, strict=True):
-            total_BI += np.float32(weight) * standardised(channel.score(queries, rows))
+            total_BI += np.float32(weight) * feature(channel, queries, rows)
         return total_BI
 
     def by_channel(self) -> dict[str, float]:
@@ -105,7 +105,7 @@ def candidates(
     blocks = range(0, len(rows), QUERIES_AT_ONCE)
     for start in tqdm(blocks, desc="learn weights", leave=False, disable=not progress):
         some = rows[start : start + QUERIES_AT_ONCE]
-        scores_KBI = np.stack([standardised(one.score(queries, some)) for one in blend.channels])
+        scores_KBI = np.stack([feature(one, queries, some) for one in blend.channels])
         is_candidate_BI = queries.candidates(some)
         total_BI = np.tensordot(blend.weights.astype(np.float32), scores_KBI, axes=1)
         total_BI[~is_candidate_BI] = -np.inf
@@ -143,6 +143,13 @@ def loss_and_gradient(weights_K: Floats, head: Head, penalty: float) -> tuple[fl
     gradient_K = np.einsum("qc,qck->k", slope_QC, head.features_QCK) / num
     square = float(weights_K @ weights_K)
     return float(loss) + penalty * square, gradient_K + 2 * penalty * weights_K
+
+
+def feature(channel: Scorer, queries: Queries, rows: Ints) -> Scores:
+    """A channel's scores [B, I] as weights take them: standardised, or as they are for a channel
+    with `has_own_scale`, one that need not score the whole catalogue to be fused."""
+    scores_BI = channel.score(queries, rows)
+    return scores_BI if getattr(channel, "has_own_scale", False) else standardised(scores_BI)
 
 
 def standardised(scores_BI: Scores) -> Scores:

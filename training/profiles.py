@@ -6,10 +6,13 @@ others cannot know, and it is by them that a user without take-ups is known at a
 Shapes: U users, I items, G terms, B queries of a block.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 
-from training.baselines import Ints, Scores, popularity, training_matrix
+from training.baselines import Ints, Scores, decay, popularity, training_matrix
+from training.channel_state import Kinds
 from training.events import Events
 from training.queries import Queries
 from training.sources import Sources
@@ -37,19 +40,53 @@ class Trending:
         logs_BI = popularity(queries.events, queries.at_us[rows], self.half_life_days)
         return np.log2(1.0 + np.exp2(logs_BI))
 
+    def counted(self, events: Events) -> "TrendingCounts":
+        """The same from counters as they stand after the last of the events."""
+        return TrendingCounts(events, self.half_life_days, self.name)
+
+
+class TrendingCounts:
+    """`Trending` by one decayed counter an item, for instants after the events it has counted."""
+
+    kept: ClassVar[Kinds] = {
+        "name": str,
+        "half_life_days": float,
+        "counted_at_us": int,
+        "count_I": np.ndarray,
+    }
+    sources = ("item",)
+
+    def __init__(self, events: Events, half_life_days: float, name: str) -> None:
+        self.name, self.half_life_days = name, half_life_days
+        # Popularity counts what is strictly before the instant.
+        self.counted_at_us = int(events.at_us.max()) + 1
+        logs_1I = popularity(events, np.array([self.counted_at_us]), half_life_days)
+        self.count_I = np.exp2(logs_1I[0].astype(np.float64))
+
+    def score(self, queries: Queries, rows: Ints) -> Scores:
+        weight_B = decay(queries.at_us[rows] - self.counted_at_us, self.half_life_days)
+        return np.asarray(np.log2(1.0 + weight_B[:, None] * self.count_I), dtype=np.float32)
+
+    def add(self, item: int, at_us: int) -> None:
+        """Count one more take-up."""
+        self.count_I[item] += decay(np.asarray(self.counted_at_us - at_us), self.half_life_days)
+
 
 class FriendsTaste:
     """How strongly the user's friends together took each item up in training."""
 
     name = "friends"
+    kept: ClassVar[Kinds] = {"taste_UI": sp.csr_matrix}
+    sources = ("social",)
 
     def __init__(self, events: Events, sources: Sources) -> None:
         if sources.friends_UU is None:
             raise ValueError("this data set has no links between users; leave out `friends`")
-        self.taste_UI = sp.csr_matrix(sources.friends_UU @ strong_training(events, sources))
+        taste_UI = sources.friends_UU @ strong_training(events, sources)
+        self.taste_UI = sp.csr_matrix(taste_UI, dtype=np.float32)
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
-        return np.asarray(self.taste_UI[queries.user_index[rows]].toarray(), dtype=np.float32)
+        return np.asarray(rows_of(self.taste_UI, queries.user_index[rows]).toarray())
 
 
 class TermProfile:
@@ -59,29 +96,49 @@ class TermProfile:
     """
 
     name = "terms"
+    kept: ClassVar[Kinds] = {
+        "decay": float,
+        "terms_IG": sp.csr_matrix,
+        "terms_GI": sp.csr_matrix,
+    }
+    sources = ("behaviour", "item")
 
     def __init__(self, sources: Sources, decay: float = 1.0) -> None:
         if sources.terms_IG is None:
             raise ValueError("this data set has neither tags nor categories; leave out `terms`")
-        self.decay, self.terms_IG = decay, unit_rows(tf_idf(sources.terms_IG))
+        self.decay = decay
+        self.terms_IG = unit_rows(tf_idf(sources.terms_IG)).astype(np.float32)
+        # Kept the other way round as well: turning it at each question takes longer than asking.
+        self.terms_GI = self.terms_IG.T.tocsr()
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
         profile_BG = unit_rows(decayed_history(queries, rows, self.decay) @ self.terms_IG)
-        return np.asarray((profile_BG @ self.terms_IG.T).toarray(), dtype=np.float32)
+        return np.asarray((profile_BG @ self.terms_GI).toarray(), dtype=np.float32)
 
 
 def strong_training(events: Events, sources: Sources) -> sp.csr_matrix:
     """Training take-ups [U, I] with their strength, 1 where none is known."""
     taken_UI = training_matrix(events)
-    return strong_history(taken_UI, np.arange(taken_UI.shape[0]), sources)
+    return strong_history(taken_UI, np.arange(taken_UI.shape[0]), sources.strength_UI)
 
 
-def strong_history(history_BI: sp.csr_matrix, user_B: Ints, sources: Sources) -> sp.csr_matrix:
+def strong_history(
+    history_BI: sp.csr_matrix, user_B: Ints, strength_UI: sp.csr_matrix | None
+) -> sp.csr_matrix:
     """Histories [B, I] of 0 and 1 with the strengths that training knows in place of the ones."""
-    if sources.strength_UI is None:
+    if strength_UI is None:
         return history_BI
-    known_BI = sources.strength_UI[user_B].multiply(history_BI)
+    known_BI = rows_of(strength_UI, user_B).multiply(history_BI)
     return sp.csr_matrix(history_BI - (known_BI > 0) + known_BI)
+
+
+def rows_of(matrix_UX: sp.csr_matrix, user_B: Ints) -> sp.csr_matrix:
+    """These users' rows; an empty one for -1, a user whom training did not know."""
+    found_BX = matrix_UX[np.maximum(user_B, 0)]
+    unknown_B = user_B < 0
+    if not unknown_B.any():
+        return found_BX
+    return sp.csr_matrix(sp.diags_array(1.0 - unknown_B) @ found_BX, dtype=matrix_UX.dtype)
 
 
 def decayed_history(queries: Queries, rows: Ints, decay: float) -> sp.csr_matrix:
@@ -90,7 +147,8 @@ def decayed_history(queries: Queries, rows: Ints, decay: float) -> sp.csr_matrix
     lengths = queries.history.lengths[rows]
     back = np.repeat(np.cumsum(lengths), lengths) - 1 - np.arange(len(place))
     shape = (len(rows), queries.num_items)
-    return sp.csr_matrix((np.power(decay, back.astype(np.float64)), (place, item)), shape)
+    weight = np.power(decay, back.astype(np.float64)).astype(np.float32)
+    return sp.csr_matrix((weight, (place, item)), shape)
 
 
 def tf_idf(terms_IG: sp.csr_matrix) -> sp.csr_matrix:
@@ -103,4 +161,4 @@ def unit_rows(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Rows of unit length; an empty row stays empty."""
     length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
     scale = np.divide(1.0, length, out=np.zeros_like(length), where=length > 0)
-    return sp.csr_matrix(sp.diags_array(scale) @ matrix)
+    return sp.csr_matrix(sp.diags_array(scale.astype(matrix.dtype)) @ matrix)

@@ -5,7 +5,7 @@ the test period, each with what the user had done strictly before and what the u
 first time then. Users and items are numbered
 as in `training.events`: by their place among the sorted ids. No scores here.
 
-Shapes: Q queries, B queries of a block, I items, N events.
+Shapes: Q queries, B queries of a block, I items, N events, P pairs of a query and an item to find.
 """
 
 from dataclasses import dataclass, replace
@@ -123,13 +123,19 @@ class Queries:
         mask_BI[self.seen.flat(rows)] = False
         return mask_BI
 
+    def to_find(self) -> tuple[Ints, Ints]:
+        """Every pair of a query and an item to be found [P], query by query."""
+        return self.relevant.flat(np.arange(len(self)))
+
+    def looking_for(self, mask_P: Bools) -> "Queries":
+        """The same queries with only these pairs of `to_find`; some may have nothing left."""
+        row, item = self.to_find()
+        end = np.cumsum(np.bincount(row[mask_P], minlength=len(self)))
+        return replace(self, relevant=Ragged(item[mask_P], np.append(0, end[:-1]), end))
+
     def only_relevant(self, mask_I: Bools) -> "Queries":
         """The same queries looking only for these items; some may have nothing left to find."""
-        row, item = self.relevant.flat(np.arange(len(self)))
-        kept = mask_I[item]
-        end = np.cumsum(np.bincount(row[kept], minlength=len(self)))
-        relevant = Ragged(item[kept], np.append(0, end[:-1]), end)
-        return replace(self, relevant=relevant)
+        return self.looking_for(mask_I[self.to_find()[1]])
 
     def take(self, rows: Ints | Bools) -> "Queries":
         """A part of the queries; the counts go on telling of the whole."""
@@ -187,6 +193,17 @@ def build_queries(events: Events, split: Split, options: QueryOptions | None = N
         relevant=relevant.take(chosen),
         counts=counts,
     )
+
+
+def asking(events: Events, user_index: Ints, at_us: Ints, history: Ragged) -> Queries:
+    """Queries to score and not to measure: nothing is to be found, what was seen is not known.
+
+    A user with the number -1 is one that `events` lacks.
+    """
+    none = np.zeros(len(at_us), dtype=np.int64)
+    nothing = Ragged(np.empty(0, dtype=np.int64), none, none)
+    counts = QueryCounts(**dict.fromkeys(QueryCounts.model_fields, 0))
+    return Queries("test", events, user_index, at_us, history, nothing, nothing, counts)
 
 
 def pair_keys(events: Events, rows: Ints) -> Ints:

@@ -7,6 +7,8 @@ else that goes with it, and that direction is learnt.
 Shapes: N pairs of a past and its next item, I items, D width of a vector, B queries of a block.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.baselines import Floats, Ints, Scores
+from training.channel_state import Kinds
 from training.events import Events
 from training.profiles import decayed_history
 from training.queries import Queries
@@ -41,6 +44,14 @@ class TextLink:
     compared by cosine.
     """
 
+    kept: ClassVar[Kinds] = {
+        "name": str,
+        "options": TextLinkOptions,
+        "asks_ID": np.ndarray,
+        "answers_ID": np.ndarray,
+    }
+    sources = ("behaviour", "text")
+
     def __init__(
         self,
         events: Events,
@@ -51,17 +62,23 @@ class TextLink:
         if sources.vectors_ID is None:
             raise ValueError("this data set has no item vectors; leave out `text-link`")
         self.name, self.options = name, options or TextLinkOptions()
-        vectors_ID = sources.vectors_ID
-        self.centred_ID = vectors_ID - vectors_ID.mean(axis=0)
+        centred_ID = centred(sources.vectors_ID)
         past_NI, next_NI = training_pairs(events, self.options.history_decay)
-        ask_DD, answer_DD = canonical_maps(past_NI, next_NI, self.centred_ID, self.options)
-        self.ask_DD = ask_DD.astype(np.float32)
-        self.answers_ID = unit(self.centred_ID @ answer_DD).astype(np.float32)
+        ask_DD, answer_DD = canonical_maps(past_NI, next_NI, centred_ID, self.options)
+        self.asks_ID = (centred_ID @ ask_DD).astype(np.float32)
+        self.answers_ID = unit(centred_ID @ answer_DD).astype(np.float32)
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
         history_BI = mean_rows(decayed_history(queries, rows, self.options.history_decay))
-        asked_BD = (history_BI @ self.centred_ID) @ self.ask_DD
-        return np.asarray(asked_BD @ self.answers_ID.T, dtype=np.float32)
+        return np.asarray((history_BI @ self.asks_ID) @ self.answers_ID.T, dtype=np.float32)
+
+
+def centred(vectors_ID: Vectors) -> Vectors:
+    """The vectors less their mean; that of an item without text stays zero."""
+    there_I = np.asarray(vectors_ID.any(axis=1))
+    if not there_I.any():
+        raise ValueError("no item has a text vector; leave out `text-link`")
+    return np.where(there_I[:, None], vectors_ID - vectors_ID[there_I].mean(axis=0), 0.0)
 
 
 def training_pairs(events: Events, decay: float) -> tuple[sp.csr_matrix, sp.csr_matrix]:
@@ -112,7 +129,7 @@ def mean_rows(matrix: sp.csr_matrix) -> sp.csr_matrix:
     """Rows that sum to 1; an empty row stays empty."""
     total = np.asarray(matrix.sum(axis=1)).ravel()
     scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
-    return sp.csr_matrix(sp.diags_array(scale) @ matrix)
+    return sp.csr_matrix(sp.diags_array(scale.astype(matrix.dtype)) @ matrix)
 
 
 def unit(matrix_ID: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -6,11 +6,14 @@ backwards as well, only less, because two things bought together stand in any or
 Shapes: U users, I items, B queries of a block.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import scipy.sparse as sp
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.baselines import Ints, Scores, training_matrix
+from training.channel_state import Kinds
 from training.events import Events
 from training.profiles import decayed_history
 from training.queries import Queries
@@ -36,6 +39,13 @@ class TransitionOptions(BaseModel):
 
 class Transitions:
     """Decayed counts of ordered pairs, divided by powers of both items' popularity."""
+
+    kept: ClassVar[Kinds] = {
+        "name": str,
+        "options": TransitionOptions,
+        "weights_II": sp.csr_matrix,
+    }
+    sources = ("behaviour",)
 
     def __init__(
         self, events: Events, options: TransitionOptions | None = None, name: str = "transitions"
