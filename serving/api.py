@@ -17,6 +17,7 @@ from serving.statements import Statement
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Identifiers = Annotated[list[Identifier], Field(max_length=10_000)]
 ExplainMode = Literal["none", "template", "llm"]
+FilterReason = Literal["not_yet_available", "not_allowed", "category", "denied", "rejected", "seen"]
 
 
 class Request(BaseModel):
@@ -55,6 +56,8 @@ class RecommendRequest(Request):
     """`template` costs microseconds; `llm` asks the language model (seconds without a GPU)."""
     language: Language = "en"
     tone: Tone = "neutral"
+    details: bool = False
+    """Also say what the filters kept out, and why; costs a second ranking."""
 
 
 class Explanation(BaseModel):
@@ -81,6 +84,23 @@ class RecommendedItem(BaseModel):
     explanation: Explanation | None = None
 
 
+class FilteredItem(BaseModel):
+    item_id: str
+    title: str
+    rank: int
+    """Where it would stand in a slate without filters, 1 for the first."""
+    reasons: list[FilterReason]
+
+
+class SlateDetails(BaseModel):
+    num_items: int
+    """In the catalogue."""
+    num_filtered: dict[FilterReason, int]
+    """Items that each reason speaks against; an item may have several."""
+    filtered: list[FilteredItem]
+    """Those that would rank high, in that order."""
+
+
 class RecommendResponse(BaseModel):
     user_id: str
     known_user: bool
@@ -90,6 +110,7 @@ class RecommendResponse(BaseModel):
     missing_sources: list[str]
     """Sources that said nothing about this user and were masked."""
     items: list[RecommendedItem]
+    details: SlateDetails | None = None
 
 
 class ExplainRequest(Request):
@@ -150,13 +171,38 @@ class ItemResponse(BaseModel):
     features: dict[str, dict[str, object]]
 
 
+class TakeUp(BaseModel):
+    item_id: str
+    title: str
+    action: str
+    """Empty where the feature store does not keep it."""
+    at: datetime | None
+
+
 class UserResponse(BaseModel):
     user_id: str
     known_user: bool
     missing_sources: list[str]
     history: list[str]
     """Titles, newest first."""
+    taken: list[TakeUp]
+    """The same with what the user did, and when."""
     features: dict[str, dict[str, object]]
+
+
+class ExampleUser(BaseModel):
+    user_id: str
+    num_items: int
+    """Different items that the user met up to the end of the data."""
+
+
+class Examples(BaseModel):
+    """What there is to try: the console offers it."""
+
+    users: list[ExampleUser]
+    """From the one who met most items to one who met few."""
+    categories: list[str]
+    """Of the catalogue, the most common first."""
 
 
 class Health(BaseModel):

@@ -6,11 +6,8 @@ apart. The stages are in ranker.py; this file only connects them to HTTP.
 """
 
 import asyncio
-import json
-import logging
 import os
-import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import ray
@@ -25,6 +22,7 @@ from ray.serve.handle import DeploymentHandle
 from serving.api import (
     ErrorBody,
     EvidenceBody,
+    Examples,
     ExplainRequest,
     ExplainResponse,
     Explanation,
@@ -38,20 +36,21 @@ from serving.api import (
     UserResponse,
 )
 from serving.batcher import Batcher
-from serving.clock import Clock, instant, microseconds
+from serving.clock import Clock, instant
 from serving.config import ServingConfig
-from serving.errors import FutureEventError, add_error_handlers
+from serving.details import details_of
+from serving.errors import add_error_handlers
 from serving.evidence import Evidence
-from serving.explainer import ExplanationCache, explain_by_template, stream_by_model
-from serving.feedback import Event, FeaturePusher, FeedbackLog, is_positive
-from serving.items import describe_item, describe_user
+from serving.explainer import ExplanationCache, stream_by_model
+from serving.feedback import FeaturePusher, FeedbackLog
+from serving.intake import Intake
+from serving.items import describe_item, describe_user, examples_of
 from serving.phrases import Language, Tone
 from serving.ranker import Ranked, Slate, SlateRanker
 from serving.remote import RemoteWriter
+from serving.sentences import Sentences, server_sent_events
 from serving.writer import LanguageModelWriter, Writer
 from training.bundle import load_bundle
-
-logger = logging.getLogger("ray.serve")
 
 # Measured: HAProxy and the throughput flags take a no-op from 10.8 to 1.1 ms. They are read where
 # Ray starts, so they hold when `serve run` starts Ray itself; a running cluster sets its own.
@@ -64,7 +63,6 @@ SERVE_FLAGS = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
 }
 DESCRIPTION = "Ranked items, where each came from, what each source counted, and a checked reason."
-FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
 
 api = FastAPI(title="Potluck", description=DESCRIPTION, responses={"4XX": {"model": ErrorBody}})
 add_error_handlers(api)
@@ -99,8 +97,6 @@ class Ranker:
     """The HTTP ingress."""
 
     def __init__(self, config: ServingConfig, explainer: DeploymentHandle | None = None) -> None:
-        self._config = config
-        self._explainer = explainer
         bundle = load_bundle(config.bundle)
         store = FeatureStore(repo_path=str(config.repo))
         bundle.check(store)
@@ -112,34 +108,35 @@ class Ranker:
             candidates_per_channel=config.candidates_per_channel,
             min_friends=config.min_friends,
         )
-        log = config.feedback_log or config.bundle.parent / "feedback.jsonl"
-        self._feedback = FeedbackLog(log)
-        self._pusher = FeaturePusher(store)
-        self._unpushed: set[str] = set()
+        log = FeedbackLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")
+        pusher, snapshot = FeaturePusher(store), self._ranker.snapshot
+        self._intake = Intake(log, pusher, snapshot, self._clock, config.positive_from)
+        self._sentences = Sentences(explainer, config.explain_timeout_s)
 
     @api.post("/v1/recommend")
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Ranked items for a user, also for one that nobody has seen."""
-        rejected = self._feedback.rejected_by(request.user_id)
+        rejected = self._intake.rejected_by(request.user_id)
         slate = self._ranker.recommend(request, rejected)
-        explanations = await self._explanations(slate, request)
+        explanations = await self._sentences.write(records(slate), request)
         return RecommendResponse(
             user_id=request.user_id,
             known_user=slate.user.known,
             at=instant(slate.at_us),
             missing_sources=list(slate.user.missing_sources),
             items=[
-                self._item(ranked, explanation)
+                recommended(ranked, explanation)
                 for ranked, explanation in zip(slate.items, explanations, strict=True)
             ],
+            details=details_of(self._ranker, request, rejected, slate) if request.details else None,
         )
 
     @api.post("/v1/explain")
     async def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Why this item would be in this user's slate, and the evidence behind the sentence."""
-        rejected = self._feedback.rejected_by(request.user_id)
+        rejected = self._intake.rejected_by(request.user_id)
         slate = self._ranker.explain(request.user_id, request.item_id, request.context, rejected)
-        explanations = await self._explanations(slate, request)
+        explanations = await self._sentences.write(records(slate), request)
         evidence = slate.items[0].evidence
         counterfactuals = []
         if request.counterfactuals:
@@ -148,7 +145,7 @@ class Ranker:
             )
         return ExplainResponse(
             user_id=request.user_id,
-            item=self._item(slate.items[0], explanations[0]),
+            item=recommended(slate.items[0], explanations[0]),
             evidence=EvidenceBody(facts=evidence.facts, leading_source=evidence.leading_source),
             counterfactuals=counterfactuals,
         )
@@ -157,25 +154,15 @@ class Ranker:
     async def explain_stream(self, request: ExplainRequest) -> StreamingResponse:
         """The explanation as server-sent events: `piece`s, each checked before it is sent, then
         one `explanation` with the whole."""
-        rejected = self._feedback.rejected_by(request.user_id)
+        rejected = self._intake.rejected_by(request.user_id)
         slate = self._ranker.explain(request.user_id, request.item_id, request.context, rejected)
-        pieces = self._pieces(slate.items[0].evidence, request)
+        pieces = self._sentences.stream(slate.items[0].evidence, request)
         return StreamingResponse(server_sent_events(pieces), media_type="text/event-stream")
 
     @api.post("/v1/feedback")
     async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
         """Take in one event: durable first, then pushed to Feast; the next answer knows it."""
-        event = self._event(request)
-        if event.event_id not in self._feedback:
-            self._feedback.append(event)
-            self._unpushed.add(event.event_id)
-        elif event.event_id not in self._unpushed:
-            return FeedbackResponse(event_id=event.event_id, accepted=False, updated_views=[])
-        updated = self._pusher.push(event)  # if Feast fails here, sending the event again retries
-        self._unpushed.discard(event.event_id)
-        position = self._ranker.snapshot.position[event.item_id]
-        self._ranker.snapshot.popularity.add(position, event.at_us)
-        return FeedbackResponse(event_id=event.event_id, accepted=True, updated_views=updated)
+        return self._intake.take(request)
 
     @api.get("/v1/items/{item_id}")
     async def item(self, item_id: str) -> ItemResponse:
@@ -186,6 +173,11 @@ class Ranker:
     async def user(self, user_id: str) -> UserResponse:
         """What the feature store knows of a user now."""
         return describe_user(self._ranker, user_id)
+
+    @api.get("/v1/examples")
+    async def examples(self) -> Examples:
+        """Users and categories to try."""
+        return examples_of(self._ranker.snapshot)
 
     @api.get("/healthz")
     async def healthz(self) -> Health:
@@ -200,88 +192,21 @@ class Ranker:
             num_items=len(self._ranker.snapshot),
         )
 
-    async def _explanations(
-        self, slate: Slate, request: RecommendRequest | ExplainRequest
-    ) -> Sequence[Explanation | None]:
-        records = [ranked.evidence for ranked in slate.items]
-        manner = (request.language, request.tone)
-        if request.explain == "none":
-            return [None] * len(records)
-        if request.explain == "llm" and records and self._explainer is not None:
-            try:
-                answer: list[Explanation] = await asyncio.wait_for(
-                    self._explainer.explain.remote(records, *manner),
-                    self._config.explain_timeout_s,
-                )
-                return answer
-            except Exception as error:  # noqa: BLE001  an explainer that fails must not cost the slate
-                problem = self._failed(error)
-                return [explain_by_template(record, *manner, [problem]) for record in records]
-        return [explain_by_template(record, *manner) for record in records]
 
-    async def _pieces(
-        self, record: Evidence, request: ExplainRequest
-    ) -> AsyncIterator[str | Explanation]:
-        """Checked pieces, then the whole; the template's where no model is to write or it fails."""
-        manner = (request.language, request.tone)
-        problems, sent = [], False
-        if request.explain == "llm" and self._explainer is not None:
-            try:
-                async for piece in self._explainer.stream.options(stream=True).remote(
-                    record, *manner
-                ):
-                    sent = True
-                    yield piece
-                if sent:
-                    return
-            except Exception as error:  # noqa: BLE001  as above
-                problems = [self._failed(error)]
-        explanation = explain_by_template(record, *manner, problems)
-        yield explanation.text
-        yield explanation
-
-    @staticmethod
-    def _failed(error: Exception) -> str:
-        logger.warning("the explainer failed, templates answer: %r", error)
-        return f"the language model did not answer: {type(error).__name__}"
-
-    def _item(self, ranked: Ranked, explanation: Explanation | None) -> RecommendedItem:
-        return RecommendedItem(
-            item_id=ranked.evidence.item_id,
-            title=ranked.evidence.title,
-            score=ranked.score,
-            probability=ranked.probability,
-            channel=ranked.channel,
-            contributions=ranked.evidence.contributions,
-            explanation=explanation,
-        )
-
-    def _event(self, request: FeedbackRequest) -> Event:
-        self._ranker.snapshot.place(request.item_id)  # an unknown item is refused here
-        now_us = self._clock.now_us()
-        at_us = microseconds(request.at) if request.at else now_us
-        if at_us > now_us + FUTURE_TOLERANCE_US:
-            raise FutureEventError(
-                f"at: {request.at} lies after the server's now, {instant(now_us)}"
-            )
-        return Event(
-            event_id=request.event_id or uuid.uuid4().hex,
-            user_id=request.user_id,
-            item_id=request.item_id,
-            action=request.action,
-            value=request.value,
-            at_us=at_us,
-            is_positive=is_positive(request.action, request.value, self._config.positive_from),
-        )
+def records(slate: Slate) -> list[Evidence]:
+    return [ranked.evidence for ranked in slate.items]
 
 
-async def server_sent_events(pieces: AsyncIterator[str | Explanation]) -> AsyncIterator[str]:
-    """Pieces of text and explanations as events of HTML's event stream."""
-    async for piece in pieces:
-        if isinstance(piece, str):
-            yield f"event: piece\ndata: {json.dumps(piece)}\n\n"
-        else:
-            yield f"event: explanation\ndata: {piece.model_dump_json()}\n\n"
+def recommended(ranked: Ranked, explanation: Explanation | None) -> RecommendedItem:
+    return RecommendedItem(
+        item_id=ranked.evidence.item_id,
+        title=ranked.evidence.title,
+        score=ranked.score,
+        probability=ranked.probability,
+        channel=ranked.channel,
+        contributions=ranked.evidence.contributions,
+        explanation=explanation,
+    )
 
 
 def build(args: dict[str, Any]) -> Application:

@@ -1,11 +1,24 @@
-"""What the application says of one item or one user when asked directly."""
+"""What the application says of one item or one user when asked directly, and which there are."""
 
 import math
+from collections import Counter
 
-from serving.api import Context, ItemResponse, UserResponse
+import numpy as np
+
+from serving.api import (
+    Context,
+    Examples,
+    ExampleUser,
+    ItemResponse,
+    TakeUp,
+    UserResponse,
+)
+from serving.clock import instant
 from serving.ranker import SlateRanker
 from serving.snapshot import Snapshot
 
+NUM_EXAMPLES = 6
+MAX_CATEGORIES = 50
 MAX_LIST = 20  # entries shown of a long list; vectors are cut to their first numbers
 
 
@@ -33,14 +46,40 @@ def describe_user(ranker: SlateRanker, user_id: str) -> UserResponse:
     """What the online store has of a user; an unknown one is no error."""
     user = ranker.users.read(user_id, Context(), ranker.clock.now_us())
     snapshot = ranker.snapshot
+    entries = zip(user.history, user.actions, user.taken_at_us, strict=True)
+    taken = [
+        TakeUp(
+            item_id=item_id,
+            title=snapshot.titles[snapshot.position[item_id]],
+            action=action,
+            at=None if at_us is None else instant(at_us),
+        )
+        for item_id, action, at_us in entries
+        if item_id in snapshot.position
+    ]
     return UserResponse(
         user_id=user_id,
         known_user=user.known,
         missing_sources=list(user.missing_sources),
-        history=[
-            snapshot.titles[snapshot.position[i]] for i in user.history if i in snapshot.position
-        ],
+        history=[one.title for one in taken],
+        taken=taken,
         features={view: shown(row) for view, row in user.rows.items()},
+    )
+
+
+def examples_of(snapshot: Snapshot) -> Examples:
+    """Users with long histories and with short ones, and what the catalogue has."""
+    seen = snapshot.bundle.seen
+    counts = np.diff(seen.starts)
+    order = np.argsort(-counts, kind="stable")
+    places = np.linspace(0, len(order) - 1, min(NUM_EXAMPLES, len(order)), dtype=int)
+    common = Counter(name for names in snapshot.categories for name in sorted(names))
+    return Examples(
+        users=[
+            ExampleUser(user_id=seen.user_ids[user], num_items=int(counts[user]))
+            for user in order[places].tolist()
+        ],
+        categories=[name for name, _ in common.most_common(MAX_CATEGORIES)],
     )
 
 

@@ -32,7 +32,7 @@ def filtered(ranker: SlateRanker, user: User, filters: Filters) -> Mask:
     return allowed_items(ranker.snapshot, user, filters, ranker.clock.now_us())
 
 
-def reasons_against(ranker: SlateRanker, user: User, filters: Filters, position: int) -> set[str]:
+def oracle(ranker: SlateRanker, user: User, filters: Filters, position: int) -> set[str]:
     """Item by item what the module says in masks."""
     snapshot = ranker.snapshot
     item_id = snapshot.item_ids[position]
@@ -58,7 +58,7 @@ def test_every_item_is_allowed_or_filtered_for_a_reason(
     mask = filtered(ranker, user, filters)
     assert len(mask) == NUM_ITEMS
     for position, allowed in enumerate(mask):
-        assert bool(reasons_against(ranker, user, filters, position)) is not bool(allowed)
+        assert bool(oracle(ranker, user, filters, position)) is not bool(allowed)
 
 
 @LAW

@@ -1,0 +1,34 @@
+"""Details of a slate: what the filters kept out, and why.
+
+The same request is ranked again without filters; what then ranks high and may not be shown is told
+with every reason against it.
+"""
+
+from collections.abc import Sequence
+
+from serving.api import FilteredItem, Filters, RecommendRequest, SlateDetails
+from serving.filters import reasons_against
+from serving.ranker import Slate, SlateRanker
+
+NUM_LOOKED_AT = 50  # places of the unfiltered slate
+
+
+def details_of(
+    ranker: SlateRanker, request: RecommendRequest, rejected: Sequence[str], slate: Slate
+) -> SlateDetails:
+    """What stood against items of the slate that answered the request."""
+    snapshot = ranker.snapshot
+    against = dict(reasons_against(snapshot, slate.user, request.filters, slate.at_us))
+    no_filters = {"filters": Filters(exclude_seen=False), "explain": "none", "k": NUM_LOOKED_AT}
+    unfiltered = ranker.recommend(request.model_copy(update=no_filters), rejected)
+    filtered = []
+    for rank, item in enumerate(unfiltered.items, start=1):
+        reasons = [reason for reason, kept_out in against.items() if kept_out[item.position]]
+        if reasons:
+            item_id, title = item.evidence.item_id, item.evidence.title
+            filtered.append(FilteredItem(item_id=item_id, title=title, rank=rank, reasons=reasons))
+    return SlateDetails(
+        num_items=len(snapshot),
+        num_filtered={reason: int(kept_out.sum()) for reason, kept_out in against.items()},
+        filtered=filtered,
+    )
