@@ -132,19 +132,49 @@ class Past:
     """Aligned with `items`."""
     at_us: Sequence[int | None] = ()
     """Aligned with `items`, where the instants are known; may be shorter."""
-    spellings: list[frozenset[str]] = field(init=False)
-    """The terms of each item, as `spelling` has them."""
-    holders: dict[str, list[str]] = field(init=False)
-    """By term: ids of the items that have it."""
+    places: dict[str, int] = field(init=False)
+    """By item id; the newest, where an item was taken up more than once."""
+    holders: dict[str, list[int]] = field(init=False)
+    """By term, as `spelling` has it: places of the items that have it."""
+    told: dict[tuple[str, str], Fact] = field(init=False)
+    """Facts that were told of one item and can be told of another, by id and name."""
 
     def __post_init__(self) -> None:
-        spellings = [frozenset(map(spelling, item.terms)) for item in self.items]
-        holders: dict[str, list[str]] = {}
-        for item, terms in zip(self.items, spellings, strict=True):
-            for term in terms:
-                holders.setdefault(term, []).append(item.item_id)
-        object.__setattr__(self, "spellings", spellings)
+        places: dict[str, int] = {}
+        holders: dict[str, list[int]] = {}
+        for place, item in enumerate(self.items):
+            if places.setdefault(item.item_id, place) == place:
+                for term in set(map(spelling, item.terms)):
+                    holders.setdefault(term, []).append(place)
+        object.__setattr__(self, "places", places)
         object.__setattr__(self, "holders", holders)
+        object.__setattr__(self, "told", {})
+
+    def took_up(self, place: int, source: str) -> Fact:
+        """That the user took up the item in this place."""
+        item = self.items[place]
+        key = f"history-{item.item_id}", ""
+        if key not in self.told:
+            self.told[key] = Fact(
+                id=key[0],
+                kind="history",
+                source=source,
+                name=item.title,
+                entity_ids=(item.item_id,),
+                action=self.actions[place],
+                at=self.at(place),
+            )
+        return self.told[key]
+
+    def shares(self, term: str, source: str) -> Fact:
+        """That items which the user took up have the term."""
+        key = f"term-{spelling(term)}", f"{source} {term}"
+        if key not in self.told:
+            holders = tuple(self.items[place].item_id for place in self.holders[spelling(term)])
+            self.told[key] = Fact(
+                id=key[0], kind="term", source=source, name=term, entity_ids=holders
+            )
+        return self.told[key]
 
     def at(self, place: int) -> datetime | None:
         """When the item in this place was taken up."""
@@ -181,23 +211,12 @@ def gather(
     is the privacy floor: a smaller count is not told.
     """
     sources = sources or Sources()
-    facts = [
-        Fact(
-            id=f"history-{past.items[place].item_id}",
-            kind="history",
-            source=sources.history,
-            name=past.items[place].title,
-            entity_ids=(past.items[place].item_id,),
-            action=past.actions[place],
-            at=past.at(place),
-        )
-        for place in closest(item, past, neighbours)[:num_history]
-    ]
+    near = closest(item, past, neighbours)[:num_history]
+    facts = [past.took_up(place, sources.history) for place in near]
     for term in shared_terms(item, past)[:num_terms]:
-        holders = tuple(past.holders[spelling(term)])
-        source = sources.category if term in item.categories else sources.keyword
-        name = f"term-{spelling(term)}"
-        facts.append(Fact(id=name, kind="term", source=source, name=term, entity_ids=holders))
+        facts.append(
+            past.shares(term, sources.category if term in item.categories else sources.keyword)
+        )
     if num_friends >= max(min_friends, 1):
         facts.append(_counted("friends", sources.friends, num_friends, "people"))
     within = _popular_within(item.popularity_rank)
@@ -216,13 +235,14 @@ def weighed(facts: Sequence[Fact], weights: Mapping[str, float]) -> tuple[Fact, 
 
 def closest(item: ItemFacts, past: Past, neighbours: Mapping[str, float]) -> list[int]:
     """Places of related take-ups: item-to-item similarity first, then terms in common."""
-    terms = frozenset(map(spelling, item.terms))
-    closeness = [
-        (neighbours.get(own.item_id, 0.0), len(terms & own_terms))
-        for own, own_terms in zip(past.items, past.spellings, strict=True)
-    ]
-    related = [place for place, value in enumerate(closeness) if value > (0.0, 0)]
-    return sorted(related, key=lambda place: closeness[place], reverse=True)
+    terms = set(map(spelling, item.terms))
+    alike: dict[int, int] = {}
+    for term in terms:
+        for place in past.holders.get(term, ()):
+            alike[place] = alike.get(place, 0) + 1
+    near = {past.places[own]: value for own, value in neighbours.items() if own in past.places}
+    order = [(-near.get(place, 0.0), -alike.get(place, 0), place) for place in near | alike]
+    return [place for nearness, likeness, place in sorted(order) if nearness or likeness]
 
 
 def shared_terms(item: ItemFacts, past: Past) -> list[str]:

@@ -28,8 +28,8 @@ def statements(
     """The sentence as statements, each with the ids of its facts."""
     phrases, turn = PHRASES[language], zlib.crc32(record.item_id.encode())
     title = phrases.name.format(name=shown(record.title))
-    reasons = [reason(record, kind, phrases, turn) for kind in order(record)]
-    reasons = reasons[: MAX_REASONS[tone]]
+    kinds = order(record)[: MAX_REASONS[tone]]
+    reasons = [reason(record, kind, phrases, turn) for kind in kinds]
     if not reasons:
         line = _pick(phrases.new if record.is_new else phrases.nothing_known, turn)
         return (Statement(text=line.format(title=title), verdict="opinion"),)
@@ -47,13 +47,16 @@ def order(record: Evidence) -> list[Kind]:
     """The kinds of fact that the record has, those of the leading source first, then by what
     their sources contributed."""
 
+    sources: dict[Kind, set[str]] = {}
+    for fact in record.facts:
+        sources.setdefault(fact.kind, set()).add(fact.source)
+
     def strength(kind: Kind) -> tuple[bool, float]:
-        sources = {fact.source for fact in record.of(kind)}
-        most = max(record.contributions.get(source, 0.0) for source in sources)
-        return record.leading_source in sources, most
+        most = max(record.contributions.get(source, 0.0) for source in sources[kind])
+        return record.leading_source in sources[kind], most
 
     # sorted is stable: with no contributions the order of KINDS stands.
-    return sorted((k for k in KINDS if record.of(k)), key=strength, reverse=True)
+    return sorted((kind for kind in KINDS if kind in sources), key=strength, reverse=True)
 
 
 def told(record: Evidence, kind: Kind) -> tuple[Fact, ...]:
