@@ -1,14 +1,16 @@
 """Score fusion: the weighted sum of channels' standardised scores, weights learnt on validation.
 
 In: fitted channels and the queries of the validation period, which no channel has seen. Out: a
-scorer with one weight a channel. The loss looks only at the head of the list that is to be shown:
-over deep lists it would buy order at rank 300 with hits at rank 10.
+scorer with weights for each channel by how much is known of the user: what is popular serves a
+newcomer, closed forms serve whoever has a history. The loss looks only at the head of the list that
+is to be shown: over deep lists it would buy order at rank 300 with hits at rank 10.
 
-Shapes: Q queries, C candidates of a query, K channels, B queries of a block, I items.
+Shapes: Q queries, C candidates of a query, K channels, N bands of history lengths, B queries of a
+block, I items.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import scipy.optimize
@@ -34,6 +36,12 @@ class Head:
     """To be found."""
     is_other_QC: Bools
     """A candidate that is not; neither, where a query has fewer candidates than the head."""
+    band_Q: Ints
+    """Of the user's history length."""
+
+    def take(self, rows: Bools) -> "Head":
+        """A part of the queries."""
+        return Head(*(getattr(self, one.name)[rows] for one in fields(self)))
 
 
 class BlendOptions(BaseModel):
@@ -44,28 +52,62 @@ class BlendOptions(BaseModel):
     """Candidates of a query that the loss sees: the best under the weights of the round before."""
     rounds: int = Field(default=2, ge=1)
     penalty: float = Field(default=1e-3, ge=0)
-    """Of squared weights, beside a loss that is a mean over the items to be found."""
+    """Of squared weights that all bands share, beside a loss that is a mean over the items to be
+    found."""
+    steps: tuple[int, ...] = ()
+    """History lengths, ascending, from which weights of their own begin; none for the same weights
+    for everybody."""
+    band_penalty: float = Field(default=1e-2, ge=0)
+    """Of squared deviations from the shared weights, so that a band without queries shares."""
+    query_power: float = Field(default=0.5, ge=0, le=1)
+    """An item to be found counts (their number in its query)^-power: 0 counts items alike, so that
+    whoever takes up much decides, 1 queries alike, which is noisier."""
     max_queries: int = Field(default=8_000, gt=0)
     """Validation queries to learn from, drawn at random if there are more."""
     seed: int = 0
 
 
 class Blend:
-    """A linear model over channels. `weights` may be read: they add up to the score."""
+    """A linear model over channels, with weights that may differ by length of history."""
 
-    def __init__(self, channels: Sequence[Scorer], weights: Floats, name: str = "fused") -> None:
-        if len(weights) != len(channels):
-            raise ValueError(f"{len(channels)} channels need as many weights, got {len(weights)}")
-        self.name, self.channels, self.weights = name, list(channels), np.asarray(weights)
+    def __init__(
+        self,
+        channels: Sequence[Scorer],
+        weights: Floats,
+        name: str = "fused",
+        steps: Sequence[int] = (),
+    ) -> None:
+        """Weights are [K], or [N, K]: a row for each band that `steps` begins and one before."""
+        self.weights_NK = np.atleast_2d(weights)
+        if self.weights_NK.shape != (len(steps) + 1, len(channels)):
+            raise ValueError(
+                f"{len(channels)} channels need as many weights in each of {len(steps) + 1} rows, "
+                f"got shape {self.weights_NK.shape}"
+            )
+        self.name, self.channels, self.steps = name, list(channels), tuple(steps)
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
+        weights_BK = self.weights_of(queries.history.lengths[rows]).astype(np.float32)
         total_BI = np.zeros((len(rows), queries.num_items), dtype=np.float32)
-        for channel, weight in zip(self.channels, self.weights, strict=True):
-            total_BI += np.float32(weight) * feature(channel, queries, rows)
+        for place, channel in enumerate(self.channels):
+            total_BI += weights_BK[:, place, None] * feature(channel, queries, rows)
         return total_BI
 
+    def weights_of(self, history_lengths_B: Ints) -> Floats:
+        """What each channel weighs, [B, K], for users with so many take-ups before the instant."""
+        return np.asarray(self.weights_NK[self.bands(history_lengths_B)])
+
+    def bands(self, history_lengths_B: Ints) -> Ints:
+        """The row of `weights_NK` for each history length."""
+        return np.searchsorted(self.steps, history_lengths_B, side="right")
+
+    @property
+    def weights(self) -> Floats:
+        """[K], the mean over bands."""
+        return np.asarray(self.weights_NK.mean(axis=0))
+
     def by_channel(self) -> dict[str, float]:
-        """What each channel weighs; scores are standardised, so that weights compare."""
+        """`weights` by name; scores are standardised, so that weights compare."""
         pairs = zip(self.channels, self.weights, strict=True)
         return {channel.name: float(weight) for channel, weight in pairs}
 
@@ -85,7 +127,9 @@ def learn_blend(
     if len(rows) > options.max_queries:
         drawn = np.random.default_rng(options.seed).permutation(rows)[: options.max_queries]
         rows = np.sort(drawn)
-    blend = Blend(channels, np.full(len(channels), 1.0 / len(channels)))
+    num_bands = len(options.steps) + 1
+    equal_NK = np.full((num_bands, len(channels)), 1.0 / len(channels))
+    blend = Blend(channels, equal_NK, steps=options.steps)
     for number in range(options.rounds):
         head = candidates(blend, validation, rows, options.head, progress)
         if not head.is_found_QC.any():
@@ -93,7 +137,7 @@ def learn_blend(
                 f"none of the items to be found on validation is among the first {options.head} "
                 f"of the channels {', '.join(blend.by_channel())} together (round {number + 1})"
             )
-        blend = Blend(channels, fit_weights(head, blend.weights, options.penalty))
+        blend = Blend(channels, fit_weights(head, blend.weights_NK, options), steps=options.steps)
     return blend
 
 
@@ -107,7 +151,9 @@ def candidates(
         some = rows[start : start + QUERIES_AT_ONCE]
         scores_KBI = np.stack([feature(one, queries, some) for one in blend.channels])
         is_candidate_BI = queries.candidates(some)
-        total_BI = np.tensordot(blend.weights.astype(np.float32), scores_KBI, axes=1)
+        band_B = blend.bands(queries.history.lengths[some])
+        weights_BK = blend.weights_NK[band_B].astype(np.float32)
+        total_BI = np.einsum("bk,kbi->bi", weights_BK, scores_KBI)
         total_BI[~is_candidate_BI] = -np.inf
         best_BC = np.argpartition(-total_BI, min(num, total_BI.shape[1]) - 1, axis=1)[:, :num]
         is_relevant_BI = np.zeros(total_BI.shape, dtype=bool)
@@ -115,34 +161,54 @@ def candidates(
         features = np.take_along_axis(scores_KBI, best_BC[None], axis=2).transpose(1, 2, 0)
         found = np.take_along_axis(is_relevant_BI & is_candidate_BI, best_BC, axis=1)
         other = np.take_along_axis(~is_relevant_BI & is_candidate_BI, best_BC, axis=1)
-        parts.append((features.astype(np.float64), found, other))
+        parts.append((features.astype(np.float64), found, other, band_B))
     return Head(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
 
-def fit_weights(head: Head, start_K: Floats, penalty: float) -> Floats:
-    """The weights that minimise the mean softmax loss plus penalty times their squares."""
-    useful = head.is_found_QC.any(axis=1) & head.is_other_QC.any(axis=1)
-    kept = Head(head.features_QCK[useful], head.is_found_QC[useful], head.is_other_QC[useful])
+def fit_weights(head: Head, start_NK: Floats, options: BlendOptions) -> Floats:
+    """Weights [N, K] that minimise the mean softmax loss plus the penalties."""
+    useful_Q = head.is_found_QC.any(axis=1) & head.is_other_QC.any(axis=1)
+    kept = head.take(np.asarray(useful_Q))
+    shared_1K = start_NK.mean(axis=0, keepdims=True)
+    start = np.concatenate([shared_1K, start_NK - shared_1K])
     fitted = scipy.optimize.minimize(
-        loss_and_gradient, start_K, args=(kept, penalty), jac=True, method="L-BFGS-B"
+        loss_and_gradient, start.ravel(), args=(kept, options), jac=True, method="L-BFGS-B"
     )
-    return np.asarray(fitted.x)
+    return weights_by_band(fitted.x, start.shape)
 
 
-def loss_and_gradient(weights_K: Floats, head: Head, penalty: float) -> tuple[float, Floats]:
-    """Mean over items to be found of -log softmax against all other candidates, penalty added."""
-    found_QC, num = head.is_found_QC, head.is_found_QC.sum()
-    scores_QC = head.features_QCK @ weights_K
+def weights_by_band(parameters: Floats, shape: tuple[int, ...]) -> Floats:
+    """Weights [N, K] from what is learnt, [1 + N, K]: the shared ones and each band's deviation."""
+    learnt = parameters.reshape(shape)
+    return np.asarray(learnt[:1] + learnt[1:])
+
+
+def loss_and_gradient(
+    parameters: Floats, head: Head, options: BlendOptions
+) -> tuple[float, Floats]:
+    """Weighted mean over items to be found of -log softmax against all other candidates, penalties
+    added."""
+    shape = (len(options.steps) + 2, head.features_QCK.shape[2])
+    weights_QK = weights_by_band(parameters, shape)[head.band_Q]
+    counts_Q1 = np.maximum(head.is_found_QC.sum(axis=1, keepdims=True), 1.0)
+    share_QC = head.is_found_QC * counts_Q1**-options.query_power
+    share_QC /= share_QC.sum()
+    scores_QC = np.matmul(head.features_QCK, weights_QK[:, :, None])[:, :, 0]
     others_QC = np.where(head.is_other_QC, scores_QC, -np.inf)
     others_Q1 = logsumexp(others_QC, axis=1, keepdims=True)
     norm_QC = np.logaddexp(others_Q1, scores_QC)
-    loss = (norm_QC - scores_QC)[found_QC].sum() / num
+    loss = float((share_QC * np.where(head.is_found_QC, norm_QC - scores_QC, 0.0)).sum())
     # A found item pulls itself up by the share of the others, and them down by as much together.
-    pull_QC = np.where(found_QC, np.exp(others_Q1 - norm_QC), 0.0)
+    pull_QC = share_QC * np.exp(others_Q1 - norm_QC)
     slope_QC = np.exp(others_QC - others_Q1) * pull_QC.sum(axis=1, keepdims=True) - pull_QC
-    gradient_K = np.einsum("qc,qck->k", slope_QC, head.features_QCK) / num
-    square = float(weights_K @ weights_K)
-    return float(loss) + penalty * square, gradient_K + 2 * penalty * weights_K
+    gradient_QK = np.matmul(slope_QC[:, None, :], head.features_QCK)[:, 0]
+    gradient = np.zeros(shape)
+    np.add.at(gradient, head.band_Q + 1, gradient_QK)
+    gradient[0] = gradient_QK.sum(axis=0)
+    penalties = np.full(shape, options.band_penalty)
+    penalties[0] = options.penalty
+    flat = penalties.ravel() * parameters
+    return loss + float(flat @ parameters), gradient.ravel() + 2 * flat
 
 
 def feature(channel: Scorer, queries: Queries, rows: Ints) -> Scores:

@@ -53,14 +53,15 @@ def test_the_gradient_is_that_of_the_loss(seed: int, penalty: float) -> None:
     rng = np.random.default_rng(seed)
     kind = rng.integers(0, 3, (5, 6))  # to be found, other, no candidate
     kind[:, 0], kind[:, 1] = 0, 1
-    head = Head(rng.normal(size=(5, 6, 3)), kind == 0, kind == 1)
-    weights = rng.normal(size=3)
+    head = Head(rng.normal(size=(5, 6, 3)), kind == 0, kind == 1, rng.integers(0, 2, 5))
+    options = BlendOptions(steps=(4,), penalty=penalty, band_penalty=2 * penalty, query_power=0.3)
+    parameters = rng.normal(size=9)  # shared, and two bands' deviations
 
     def loss(at: NDArray[np.float64]) -> float:
-        return loss_and_gradient(at, head, penalty)[0]
+        return loss_and_gradient(at, head, options)[0]
 
-    gradient = loss_and_gradient(weights, head, penalty)[1]
-    expected = scipy.optimize.approx_fprime(weights, loss, 1e-6)
+    gradient = loss_and_gradient(parameters, head, options)[1]
+    expected = scipy.optimize.approx_fprime(parameters, loss, 1e-6)
     np.testing.assert_allclose(gradient, expected, atol=1e-4)
 
 
@@ -70,9 +71,11 @@ def test_the_loss_is_the_softmax_of_each_found_item_against_the_others() -> None
         scores[..., None],
         np.array([[True, True, False, False]]),
         np.array([[False, False, True, False]]),  # the last one is no candidate
+        np.array([0]),
     )
     expected = np.mean([np.log1p(np.exp(0.5 - 2.0)), np.log1p(np.exp(0.5 - 1.0))])
-    assert loss_and_gradient(np.array([1.0]), head, 0.0)[0] == pytest.approx(expected)
+    options = BlendOptions(penalty=0.0, band_penalty=0.0)
+    assert loss_and_gradient(np.array([0.25, 0.75]), head, options)[0] == pytest.approx(expected)
 
 
 def test_the_score_is_the_weighted_sum(queries: Queries) -> None:
@@ -82,6 +85,39 @@ def test_the_score_is_the_weighted_sum(queries: Queries) -> None:
         other.score(queries, rows)
     )
     np.testing.assert_allclose(blend.score(queries, rows), expected, atol=1e-5)
+
+
+def test_weights_follow_the_length_of_the_history(queries: Queries) -> None:
+    step = int(np.median(queries.history.lengths))
+    is_known = queries.history.lengths >= step
+    known, new = np.flatnonzero(is_known), np.flatnonzero(~is_known)
+    assert min(len(known), len(new)) > 3
+    for_new, for_known = (Told(str(n), queries, slice(0), 0.5, seed=n) for n in (0, 1))
+    for channel, rows in ((for_new, new), (for_known, known)):
+        place, item = queries.relevant.flat(rows)
+        channel.scores[rows[place], item] += 1.0
+    options = BlendOptions(head=8, steps=(step,), band_penalty=1e-3)
+    blend = learn_blend([for_new, for_known], queries, options)
+    weights = blend.weights_of(np.array([0, step - 1, step, 900]))
+    assert (weights[:2, 0] > weights[:2, 1]).all()
+    assert (weights[2:, 1] > weights[2:, 0]).all()
+    everybody = learn_blend([for_new, for_known], queries, BlendOptions(head=8))
+    assert share_found(blend, queries) > share_found(everybody, queries)
+    rows = np.arange(len(queries))
+    expected = np.einsum(
+        "bk,kbi->bi",
+        blend.weights_of(queries.history.lengths),
+        np.stack([standardised(one.score(queries, rows)) for one in blend.channels]),
+    )
+    np.testing.assert_allclose(blend.score(queries, rows), expected, atol=1e-4)
+
+
+def test_a_band_without_queries_shares_the_weights_of_all(queries: Queries) -> None:
+    channels = [Told(str(n), queries, slice(n, None, 2), 0.4, seed=n) for n in (0, 1)]
+    blend = learn_blend(channels, queries, BlendOptions(head=8, steps=(10_000,)))
+    same = learn_blend(channels, queries, BlendOptions(head=8))
+    np.testing.assert_allclose(blend.weights_of(np.array([0])), same.weights[None], rtol=1e-2)
+    np.testing.assert_allclose(blend.weights_of(np.array([10_000])), same.weights[None], rtol=0.3)
 
 
 def test_equal_scores_say_nothing() -> None:
@@ -103,5 +139,8 @@ def test_nothing_to_learn_from_is_an_error(queries: Queries) -> None:
 
 
 def test_weights_belong_to_channels(queries: Queries) -> None:
+    one = [Told("one", queries, slice(None), 1.0, 0)]
     with pytest.raises(ValueError, match="1 channels"):
-        Blend([Told("one", queries, slice(None), 1.0, 0)], np.ones(2))
+        Blend(one, np.ones(2))
+    with pytest.raises(ValueError, match="2 rows"):
+        Blend(one, np.ones((1, 1)), steps=(5,))
