@@ -234,6 +234,12 @@ def _fields(
     ]
 
 
+def embeddings(schema: FeatureSchema) -> list[tuple[ViewSpec, FieldSpec]]:
+    """Item-side embeddings, those first that a user's own are compared with: of one source."""
+    own = {view.source for view in schema.user_views if view.of_kind("embedding")}
+    return sorted(_fields(schema, "embedding"), key=lambda found: found[0].source not in own)
+
+
 def _string_lists(bundle: Bundle, schema: FeatureSchema, vocabulary: str) -> list[tuple[str, ...]]:
     """The first item-side sequence of a vocabulary, as strings by item."""
     for view, spec in _fields(schema, "sequence", vocabulary):
@@ -246,8 +252,8 @@ def _string_lists(bundle: Bundle, schema: FeatureSchema, vocabulary: str) -> lis
 def _unit_vectors(
     schema: FeatureSchema, columns: dict[str, Columns], present: dict[str, torch.Tensor]
 ) -> npt.NDArray[np.float32] | None:
-    """The first item-side embedding, each row of length one; zeros where an item has none."""
-    for view, spec in _fields(schema, "embedding"):
+    """The first of `embeddings`, each row of length one; zeros where an item has none."""
+    for view, spec in embeddings(schema):
         vectors = columns[view.name][f"embedding:{spec.name}"] * present[view.name][:, None]
         return torch.nn.functional.normalize(vectors, dim=1).numpy()
     return None

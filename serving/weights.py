@@ -12,7 +12,7 @@ import torch
 
 from serving.evidence import Fact, Sources
 from serving.names import spelling
-from serving.snapshot import Positions, Snapshot
+from serving.snapshot import Positions, Snapshot, embeddings
 from serving.users import HISTORY_SOURCE, User, history_field, item_sequences
 from training.attribution import Hidden, Trial, trial_scores
 from training.schema import FeatureSchema, ViewSpec
@@ -36,7 +36,7 @@ def sources_of(schema: FeatureSchema) -> Sources:
         history=HISTORY_SOURCE,
         keyword=first(items, "sequence", "keyword", known.keyword),
         category=first(items, "sequence", "category", known.category),
-        text=first(items, "embedding", None, known.text),
+        text=next((view.source for view, _ in embeddings(schema)), known.text),
         friends=next(iter(others), known.friends),
         popularity=first(items, "counter", None, known.popularity),
     )
