@@ -176,13 +176,8 @@ def slice_results(
     tops: Mapping[str, Ints], queries: Queries, slices: Slices, options: EvaluationOptions
 ) -> dict[str, SliceResult]:
     """An item slice keeps only its items among the relevant; lists still rank all candidates."""
-    kept = {
-        **{name: (mask_Q, queries) for name, mask_Q in slices.queries.items()},
-        **{name: looking_for(queries, mask_I) for name, mask_I in slices.items.items()},
-    }
     results = {}
-    for name, (mask_Q, narrowed) in kept.items():
-        part = narrowed.take(mask_Q)
+    for name, (mask_Q, part) in slices.parts(queries).items():
         num_Q = part.relevant.lengths
         models = {
             scorer: spread(
@@ -201,12 +196,6 @@ def slice_results(
             models=models if len(part) else {},
         )
     return results
-
-
-def looking_for(queries: Queries, mask_I: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Queries]:
-    """The queries with only these items relevant, and which of them have any left."""
-    narrowed = queries.only_relevant(mask_I)
-    return narrowed.relevant.lengths > 0, narrowed
 
 
 def protocol(

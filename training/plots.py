@@ -152,6 +152,25 @@ def lines(curves: Mapping[str, Sequence[float]], label: str) -> str:
         return uri(figure)
 
 
+def curves(points: Mapping[str, Mapping[float, Interval]], across: str, label: str) -> str:
+    """One line a name through its points, with the interval of each as a band."""
+    with mpl.rc_context({**STYLE, "ytick.color": MUTED}):
+        figure = Figure(figsize=(7.2, 3.4))
+        axes = figure.subplots()
+        shade = colours(list(points), None)
+        for name, line in points.items():
+            x, means = list(line), [it.mean for it in line.values()]
+            axes.plot(x, means, "o-", ms=4, color=shade[name], label=name)
+            low = [it.mean if it.low is None else it.low for it in line.values()]
+            high = [it.mean if it.high is None else it.high for it in line.values()]
+            axes.fill_between(x, low, high, color=shade[name], alpha=0.12, lw=0)
+        axes.set(xlabel=across, ylabel=label)
+        axes.set_ylim(bottom=0)
+        axes.grid()
+        axes.legend(frameon=False)
+        return uri(figure)
+
+
 def whisker(axes: Any, interval: Interval, place: float, colour: str) -> None:
     """The interval as a thin line; nothing where there is none."""
     if interval.low is not None and interval.high is not None:

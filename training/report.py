@@ -1,7 +1,8 @@
 """One evaluation as a page to read, a file to compute with, and a table for the terminal.
 
-In: an EvaluationResult and what the training job adds. Out: report.html, which needs no other file,
-and metrics.json. Measures nothing itself.
+In: an EvaluationResult, what the training job adds, and where it was measured what each source is
+worth. Out: report.html, which needs no other file, and metrics.json, from which the page can be
+drawn again. Measures nothing itself.
 """
 
 import json
@@ -17,6 +18,7 @@ from training import plots
 from training.bootstrap import Interval
 from training.classification import Figures
 from training.evaluate import REFERENCE, EvaluationResult, Metrics
+from training.valuation import EVERYBODY, FUSED, Worth
 from training.verdict import Verdict, judge
 
 TABLE_METRICS = ("ndcg@10", "recall@10", "precision@10", "mrr@10", "hit_rate@10", "map@10")
@@ -45,15 +47,32 @@ class ReportExtra(BaseModel):
     """What a reader of the figures should know, such as the data set's notes."""
 
 
-def write_report(run_dir: Path, result: EvaluationResult, extra: ReportExtra | None = None) -> Path:
+def write_report(
+    run_dir: Path,
+    result: EvaluationResult,
+    extra: ReportExtra | None = None,
+    worth: Worth | None = None,
+) -> Path:
     """Write metrics.json and report.html into the run's folder; returns the path of the page."""
     extra = extra or ReportExtra()
     verdict = judge(result, extra.fused) if extra.fused else None
     metrics = json.dumps(metrics_document(result, extra, verdict), indent=2, allow_nan=False)
     write_text_atomic(metrics + "\n", run_dir / "metrics.json")
     page = run_dir / "report.html"
-    write_text_atomic(render(result, extra, verdict), page)
+    write_text_atomic(render(result, extra, verdict, worth), page)
     return page
+
+
+def read_report(run_dir: Path) -> tuple[EvaluationResult, ReportExtra]:
+    """What `write_report` was given, from metrics.json; ValueError for a folder without a run."""
+    path = run_dir / "metrics.json"
+    if not path.is_file():
+        raise ValueError(f"{run_dir} holds no finished run (no {path.name}); give --run runs/NAME")
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if "report" not in document:
+        raise ValueError(f"{path} was written by an older version; run `training.train` again")
+    measured = {name: document[name] for name in EvaluationResult.model_fields}
+    return EvaluationResult.model_validate(measured), ReportExtra.model_validate(document["report"])
 
 
 def metrics_document(
@@ -65,6 +84,7 @@ def metrics_document(
         "classification": extra.classification,
         "contributions": shares(extra.contributions),
         "verdict": verdict.model_dump() if verdict else None,
+        "report": extra.model_dump(),
     }
 
 
@@ -102,7 +122,12 @@ def ranked(models: Mapping[str, Metrics]) -> list[tuple[str, Metrics]]:
     return sorted(models.items(), key=lambda pair: -pair[1]["ndcg@10"].mean)
 
 
-def render(result: EvaluationResult, extra: ReportExtra, verdict: Verdict | None) -> str:
+def render(
+    result: EvaluationResult,
+    extra: ReportExtra,
+    verdict: Verdict | None,
+    worth: Worth | None = None,
+) -> str:
     folder = Path(__file__).parent
     environment = Environment(
         loader=FileSystemLoader(folder),
@@ -122,7 +147,8 @@ def render(result: EvaluationResult, extra: ReportExtra, verdict: Verdict | None
         beyond=[metric for metric in BEYOND if metric in columns(result)],
         all_metrics=columns(result),
         best=best_models(result),
-        pictures=pictures(result, extra),
+        worth=worth,
+        pictures=pictures(result, extra) | (worth_pictures(worth) if worth else {}),
         contributions=shares(extra.contributions),
     )
 
@@ -174,6 +200,34 @@ def pictures(result: EvaluationResult, extra: ReportExtra) -> dict[str, str]:
     for number, (name, curves) in enumerate(extra.training_curves.items()):
         drawn[f"curves {number}"] = plots.lines(curves, name)
     return drawn
+
+
+def worth_pictures(worth: Worth) -> dict[str, str]:
+    """The pictures about what each source is worth."""
+    everybody = worth.parts[EVERYBODY]
+    without = {n: own for n, own in everybody.ahead.items() if n.startswith("without ")}
+    compared = [FUSED, REFERENCE, *(f"without {source}" for source in worth.sources)]
+    return {
+        "shapley": plots.gaps(everybody.shapley, f"{worth.metric} that the source adds (Shapley)"),
+        "without": plots.gaps(without, f"{worth.metric} that is lost"),
+        "missing": plots.curves(
+            {
+                source: {100 * gap.missing: gap.figure for gap in gaps}
+                for source, gaps in worth.robustness.items()
+            },
+            "rows of the source that are missing, %",
+            worth.metric,
+        ),
+        "cold": plots.dots(
+            {
+                f"{name}\n{part.users} users": {n: part.figures[n] for n in compared}
+                for name, part in worth.parts.items()
+                if part.figures
+            },
+            FUSED,
+            worth.metric,
+        ),
+    }
 
 
 def shown(models: Mapping[str, Metrics], result: EvaluationResult) -> dict[str, Metrics]:

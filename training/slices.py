@@ -1,10 +1,13 @@
 """Which queries and items belong to which slice of the evaluation.
 
 In: queries and, for friends, the edges table. Out: named masks: over queries where the slice is
-about who asks, over items where it is about what is to be found. Computes no metric.
+about who asks, over items, or pairs of both, where it is about what is to be found. Computes no
+metric.
+
+Shapes: Q queries, I items, P pairs of a query and an item to find, as `Queries.to_find` has them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -19,14 +22,26 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 HEAD_SHARE = 0.2  # the most popular fifth of the items taken up in training is the head
+TAIL_SHARE = 0.1  # of all take-ups in training: what the least popular items have together
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Masks by name. An item slice keeps the queries that look for such an item, and only those."""
+    """Masks by name. An item or pair slice keeps the queries that have such a thing to find."""
 
     queries: dict[str, Bools]
     items: dict[str, Bools]
+    pairs: dict[str, Bools] = field(default_factory=dict)
+
+    def parts(self, queries: Queries) -> dict[str, tuple[Bools, Queries]]:
+        """By slice: which queries belong to it [Q], and those queries with what they look for."""
+        asked = {name: (mask_Q, queries) for name, mask_Q in self.queries.items()}
+        sought = {name: queries.only_relevant(mask_I) for name, mask_I in self.items.items()}
+        sought |= {name: queries.looking_for(mask_P) for name, mask_P in self.pairs.items()}
+        asked |= {
+            name: (narrowed.relevant.lengths > 0, narrowed) for name, narrowed in sought.items()
+        }
+        return {name: (mask_Q, whole.take(mask_Q)) for name, (mask_Q, whole) in asked.items()}
 
 
 def build_slices(queries: Queries, friend_since_us: Ints | None = None) -> Slices:
@@ -50,6 +65,46 @@ def build_slices(queries: Queries, friend_since_us: Ints | None = None) -> Slice
         "head items": head_items(count_I),
     }
     return Slices(by_query, by_item)
+
+
+def cold_slices(queries: Queries) -> Slices:
+    """How little is known: users by their events before the instant, items nobody had met by then,
+    and the least popular items."""
+    num_Q = queries.seen.lengths
+    by_query = {
+        "users with 0 events": num_Q == 0,
+        "users with 1 event": num_Q == 1,
+        "users with 2 to 5 events": (num_Q >= 2) & (num_Q <= 5),
+        "users with more events": num_Q > 5,
+    }
+    row, item = queries.to_find()
+    unmet_P = first_met_us(queries.events)[item] >= queries.at_us[row]
+    return Slices(
+        by_query,
+        {"tail decile of items": tail_items(training_counts(queries.events))},
+        {"items with 0 events": unmet_P},
+    )
+
+
+def first_met_us(events: Events) -> Ints:
+    """Instant of each item's first event, the greatest int64 without one."""
+    first_us = np.full(len(events.item_ids), np.iinfo(np.int64).max)
+    np.minimum.at(first_us, events.item_index, events.at_us)
+    return first_us
+
+
+def tail_items(count_I: Ints) -> Bools:
+    """The least popular items taken up in training that together have a tenth of the take-ups; ties
+    at the edge fall inside.
+
+    >>> tail_items(np.array([0, 1, 1, 2, 16])).tolist()
+    [False, True, True, False, False]
+    """
+    counts = np.sort(count_I[count_I > 0])
+    if not len(counts):
+        return np.zeros(len(count_I), dtype=bool)
+    edge = counts[np.searchsorted(np.cumsum(counts), TAIL_SHARE * counts.sum())]
+    return np.asarray((count_I > 0) & (count_I <= edge))
 
 
 def training_counts(events: Events) -> Ints:

@@ -5,7 +5,16 @@ import importlib
 
 import pytest
 
-MODULES = ("metrics", "classification", "bootstrap", "queries", "ranking", "slices", "report")
+MODULES = (
+    "metrics",
+    "classification",
+    "bootstrap",
+    "queries",
+    "ranking",
+    "slices",
+    "report",
+    "valuation",
+)
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -1,0 +1,107 @@
+"""Lists with sources hidden: what a mask hides counts for nothing, and what it leaves for all."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from feast import FeatureStore
+
+from tests.worth.planted import Planted
+from training.bundle import load_bundle
+from training.events import read_events
+from training.masks import Mask, MaskableModel, masked_lists, one_day_blocks, only
+from training.queries import DAY_US, Queries, QueryOptions, build_queries
+from training.ranking import top_items
+from training.robustness import missing_rows
+from training.scorer import FusedScorer, QueryFeatures
+
+
+@pytest.fixture(scope="module")
+def asked(world: Path) -> Queries:
+    return build_queries(read_events(world), "test", QueryOptions(max_users=15))
+
+
+@pytest.fixture(scope="module")
+def scorer(asked: Queries, bundle: Path, repo: Path) -> FusedScorer:
+    own = load_bundle(bundle)
+    features = QueryFeatures(FeatureStore(str(repo)), own.schema, own.encoder, asked.events)
+    return FusedScorer("fused", own.model, features)
+
+
+def test_a_mask_that_hides_nothing_leaves_the_lists_of_full_ranking(
+    scorer: FusedScorer, asked: Queries
+) -> None:
+    model = MaskableModel(scorer)
+    found = masked_lists(model, asked, [only(model.sources, model, asked)], k=10)
+    np.testing.assert_array_equal(found.top_MQK[0], top_items(scorer, asked, 10))
+    rows = np.arange(len(asked))
+    wanted = scorer.score(asked, rows)[asked.relevant.flat(rows)]
+    np.testing.assert_allclose(found.found_MP[0], wanted, atol=1e-5)
+
+
+def test_without_any_source_every_item_scores_the_same(scorer: FusedScorer, asked: Queries) -> None:
+    model = MaskableModel(scorer)
+    (scores,) = model.masked_scores(asked, np.arange(5), [only([], model, asked)])
+    assert np.ptp(scores, axis=1).max() < 1e-5
+
+
+def test_a_user_whose_row_is_missing_has_other_scores_and_nobody_else(
+    scorer: FusedScorer, asked: Queries
+) -> None:
+    model, rows = MaskableModel(scorer), np.arange(len(asked))
+    whole = only(model.sources, model, asked)
+    user, social = asked.user_index[0], model.sources.index("social")
+    users_US = whole.users_US.copy()
+    users_US[user, social] = False
+    before, after = model.masked_scores(asked, rows, [whole, replace(whole, users_US=users_US)])
+    own = asked.user_index == user
+    assert (before[own] != after[own]).any(axis=1).all()
+    np.testing.assert_array_equal(before[~own], after[~own])
+
+
+def test_an_item_whose_row_is_missing_has_another_score_and_no_other_item(
+    scorer: FusedScorer, asked: Queries
+) -> None:
+    model, rows = MaskableModel(scorer), np.arange(5)
+    whole = only(model.sources, model, asked)
+    items_IS = whole.items_IS.copy()
+    items_IS[7, model.sources.index("text")] = False
+    before, after = model.masked_scores(asked, rows, [whole, replace(whole, items_IS=items_IS)])
+    assert (before[:, 7] != after[:, 7]).all()
+    np.testing.assert_allclose(np.delete(before, 7, 1), np.delete(after, 7, 1), atol=1e-5)
+
+
+def test_blocks_hold_every_query_once_and_one_day_each(queries: Queries) -> None:
+    blocks = list(one_day_blocks(queries))
+    np.testing.assert_array_equal(np.concatenate(blocks), np.arange(len(queries)))
+    for rows in blocks:
+        assert len(np.unique(queries.at_us[rows] // DAY_US)) == 1
+
+
+def test_scores_that_are_no_numbers_are_refused(queries: Queries) -> None:
+    class Broken(Planted):
+        def masked_scores(self, queries, rows, masks):  # type: ignore[no-untyped-def]
+            for scores in super().masked_scores(queries, rows, masks):
+                yield scores * np.nan
+
+    scorer = Broken()
+    with pytest.raises(ValueError, match=r"'planted' returned .* nan"):
+        masked_lists(scorer, queries, [only(["truth"], scorer, queries)], k=10)
+
+
+def test_missing_rows_are_a_share_of_one_source_and_stay_missing_at_greater_shares() -> None:
+    gaps = missing_rows(["a", "b"], num_users=40, num_items=80, seed=3)
+    assert set(gaps) == {(source, share) for source in "ab" for share in (0.25, 0.5, 0.75)}
+    for (source, share), mask in gaps.items():
+        place = "ab".index(source)
+        for seen in (mask.users_US, mask.items_IS):
+            assert (~seen[:, place]).mean() == share
+            assert seen[:, 1 - place].all()
+    assert not (hidden(gaps["a", 0.25]) & ~hidden(gaps["a", 0.75])).any()
+    again = missing_rows(["a", "b"], num_users=40, num_items=80, seed=4)
+    assert (hidden(again["a", 0.5]) != hidden(gaps["a", 0.5])).any()
+
+
+def hidden(mask: Mask) -> np.ndarray:
+    return ~np.concatenate([mask.users_US, mask.items_IS])

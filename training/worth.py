@@ -1,0 +1,181 @@
+"""What each source is worth: `python -m training.worth --data data/current --run runs/NAME`.
+
+In: a finished training run, the data set and the feature repo it was trained on. Out: worth.json in
+the run's folder, a section of its report.html, and the figures on the terminal: exact Shapley
+values of the sources, the model without each and with only one (hidden, and trained again), the
+same for new users, new items and the long tail, and what is left when rows go missing. Chooses
+nothing and changes no model.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from feast import FeatureStore
+
+from feature_repo.pipelines.tables import DatasetInfo, write_text_atomic
+from training.attribution import subsets
+from training.bundle import Bundle, load_bundle
+from training.evaluate import REFERENCE
+from training.events import Events, Ints, read_events
+from training.masks import Maskable, MaskableModel, masked_lists, only
+from training.queries import Queries, QueryOptions, build_queries
+from training.ranking import top_items
+from training.report import read_report, write_report
+from training.retrained import Retrained, choices
+from training.robustness import missing_rows
+from training.scorer import FusedScorer, QueryFeatures
+from training.slices import Slices, build_slices, cold_slices, read_friends
+from training.tuning import tuned_baselines
+from training.valuation import (
+    FUSED,
+    RETRAINED,
+    K,
+    Lists,
+    Worth,
+    robustness,
+    score_shares,
+    table,
+    value_parts,
+)
+
+RECORD = "worth.json"
+KEPT = "retrained"  # folder of the retrained models
+KINDS = {"all": ("without", "only"), "without": ("without",), "none": ()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Opened:
+    """A run, the data it was trained on and the questions of the test period."""
+
+    bundle: Bundle
+    store: FeatureStore
+    events: Events
+    queries: Queries
+    slices: Slices
+    features: QueryFeatures
+
+
+def measure_worth(flags: argparse.Namespace) -> Worth:
+    """Measure everything that the flags ask for; ValueError says what does not fit together."""
+    opened = open_run(flags)
+    scorer = MaskableModel(FusedScorer(FUSED, opened.bundle.model, opened.features))
+    others = popular_lately(opened, flags.seed)
+    others |= retrained(opened, flags.run / KEPT, KINDS[flags.retrain], flags.seed)
+    lists, shares = hidden(scorer, opened.queries, others, flags.seed)
+    queries, resamples = opened.queries, flags.resamples
+    return Worth(
+        dataset=opened.bundle.manifest.dataset,
+        bundle=opened.bundle.manifest.created_at.isoformat(),
+        sources=scorer.sources,
+        parts=value_parts(lists, queries, opened.slices, resamples, flags.seed),
+        score_shares=shares,
+        robustness=robustness(lists, queries, resamples, flags.seed),
+    )
+
+
+def open_run(flags: argparse.Namespace) -> Opened:
+    """Open bundle, registry and data set, and check that they belong together."""
+    bundle = load_bundle(flags.run / "bundle")
+    info = DatasetInfo.read(flags.data)
+    if (info.name, info.last_event_at) != (bundle.manifest.dataset, bundle.as_of):
+        raise ValueError(
+            f"{flags.run} was trained on '{bundle.manifest.dataset}' as of {bundle.as_of}, but "
+            f"{flags.data} holds '{info.name}' as of {info.last_event_at}; give --data the former"
+        )
+    if not (flags.repo / "feature_store.yaml").is_file():
+        raise ValueError(f"{flags.repo} has no feature_store.yaml; give --repo your feature repo")
+    store = FeatureStore(repo_path=str(flags.repo))
+    bundle.check(store)
+    subsets(len(bundle.schema.sources))  # too many sources are an error now, not after an hour
+    events = read_events(flags.data)
+    asked = QueryOptions(max_users=flags.max_users, max_queries_per_user=flags.max_queries_per_user)
+    queries = build_queries(events, "test", asked)
+    standing, cold = build_slices(queries, read_friends(flags.data, events)), cold_slices(queries)
+    slices = Slices(standing.queries | cold.queries, standing.items | cold.items, cold.pairs)
+    features = QueryFeatures(store, bundle.schema, bundle.encoder, events)
+    return Opened(bundle, store, events, queries, slices, features)
+
+
+def popular_lately(opened: Opened, seed: int) -> dict[str, Ints]:
+    """Lists of what most took up lately, its half-life chosen on the validation period."""
+    baselines, _ = tuned_baselines(opened.events, without=("item-knn", "ease"), seed=seed)
+    return {
+        scorer.name: top_items(scorer, opened.queries, K, seed, progress=True)
+        for scorer in baselines
+        if scorer.name == REFERENCE
+    }
+
+
+def retrained(opened: Opened, folder: Path, kinds: Sequence[str], seed: int) -> dict[str, Ints]:
+    """Lists of models that never had a source, or had only one."""
+    training = Retrained(opened.bundle, opened.store, opened.events, folder)
+    lists = {}
+    for name, model in training.models(choices(opened.bundle.schema, kinds)).items():
+        scorer = MaskableModel(FusedScorer(name, model, opened.features))
+        whole = [only(scorer.sources, scorer, opened.queries)]
+        found = masked_lists(scorer, opened.queries, whole, K, seed, progress=True)
+        lists[name + RETRAINED] = found.top_MQK[0]
+    return lists
+
+
+def hidden(
+    scorer: Maskable, queries: Queries, others: dict[str, Ints], seed: int
+) -> tuple[Lists, dict[str, float]]:
+    """Lists of one model with sources hidden, wholly and in part, and shares of its scores."""
+    sources = scorer.sources
+    members_NS = subsets(len(sources))[0].numpy()
+    masks = [only(np.array(sources)[row].tolist(), scorer, queries) for row in members_NS]
+    gaps = missing_rows(sources, len(queries.events.user_ids), queries.num_items, seed)
+    found = masked_lists(scorer, queries, [*masks, *gaps.values()], K, seed, progress=True)
+    num = len(masks)
+    lists = Lists(
+        sources, found.top_MQK[:num], others, dict(zip(gaps, found.top_MQK[num:], strict=True))
+    )
+    return lists, score_shares(found.found_MP[:num], sources)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit status. What can be put right is one line, not a trace."""
+    flags = parser().parse_args(arguments)
+    try:
+        result, extra = read_report(flags.run)
+        worth = measure_worth(flags)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    write_text_atomic(worth.model_dump_json(indent=2) + "\n", flags.run / RECORD)
+    page = write_report(flags.run, result, extra, worth)
+    print(f"{table(worth)}\n\nfigures {flags.run / RECORD}\nreport  {page}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    flags = argparse.ArgumentParser(
+        prog="python -m training.worth",
+        description="What each source of a trained model is worth, to whom, and on what items.",
+    )
+    add = flags.add_argument
+    add("--run", type=Path, required=True, help="folder of a finished run, runs/NAME")
+    add("--repo", type=Path, default=Path("feature_repo"), help="Feast feature repo (%(default)s)")
+    add("--data", type=Path, default=Path("data/current"), help="built data set (%(default)s)")
+    add(
+        "--retrain",
+        choices=KINDS,
+        default="all",
+        help="models to train again: without each source and with only one, the former alone, or "
+        "none, which is by far the quickest; a model that was trained before is not trained again "
+        "(%(default)s)",
+    )
+    add("--max-users", type=int, default=2000, help="draw at most so many (%(default)s)")
+    add("--max-queries-per-user", type=int, default=10, help="draw at most so many (%(default)s)")
+    add("--resamples", type=int, default=1000, help="of the bootstrap (%(default)s)")
+    add("--seed", type=int, default=0, help="of the rows that go missing, the bootstrap and ties")
+    return flags
+
+
+if __name__ == "__main__":
+    sys.exit(main())
