@@ -9,15 +9,23 @@ import pytest
 from tests.channels.conftest import EVERYTHING, random_sources
 from training.baselines import Scorer
 from training.blend import Blend
+from training.descent import DescentOptions
 from training.events import Events
 from training.item_ridge import ItemRidge
+from training.light_graph import LightGraph, LightGraphOptions
+from training.matrix_factors import MatrixFactors, MatrixFactorsOptions
 from training.profiles import FriendsTaste, Popularity, TermProfile, Trending
 from training.queries import Queries, build_queries
 from training.ranking import check_scores
+from training.sasrec import Sasrec, SasrecOptions
 from training.sources import Sources
 from training.text_link import TextLink
 from training.transitions import Transitions
 from training.user_ridge import UserRidge
+
+SHORT = DescentOptions(epochs=2, batch_size=64, learning_rate=0.01)
+SEQUENCE = SasrecOptions(width=8, length=6, num_drawn=10, descent=SHORT)
+SOCIAL = LightGraphOptions(width=8, friend_weight=0.5, descent=SHORT)
 
 FITS: dict[str, Callable[[Events, Sources], Scorer]] = {
     "user-ridge": UserRidge,
@@ -26,6 +34,9 @@ FITS: dict[str, Callable[[Events, Sources], Scorer]] = {
     "text-link": TextLink,
     "friends": FriendsTaste,
     "terms": lambda _, sources: TermProfile(sources, 0.6),
+    "bpr": lambda events, _: MatrixFactors(events, MatrixFactorsOptions(width=8, descent=SHORT)),
+    "light-graph": lambda events, sources: LightGraph(events, sources, SOCIAL),
+    "sasrec": lambda events, sources: Sasrec(events, sources.vectors_ID, SEQUENCE),
     "popularity": lambda events, _: Popularity(events),
     "trending": lambda _, __: Trending(30.0),
     "fused": lambda events, sources: Blend(
@@ -39,6 +50,14 @@ each_channel = pytest.mark.parametrize("name", FITS)
 @each_channel
 def test_the_name_is_that_of_the_presets(name: str, events: Events, sources: Sources) -> None:
     assert FITS[name](events, sources).name == name
+
+
+@each_channel
+def test_a_fit_repeats(name: str, events: Events, sources: Sources, queries: Queries) -> None:
+    rows = np.arange(len(queries))
+    np.testing.assert_array_equal(
+        *(FITS[name](events, sources).score(queries, rows) for _ in range(2))
+    )
 
 
 @each_channel
@@ -112,6 +131,14 @@ def test_friends_speak_for_a_user_who_did_nothing(events: Events, sources: Sourc
 
 
 def test_a_data_set_with_take_ups_alone_will_do(events: Events, queries: Queries) -> None:
-    for name in ("user-ridge", "item-ridge", "transitions", "popularity"):
+    for name in (
+        "user-ridge",
+        "item-ridge",
+        "transitions",
+        "bpr",
+        "light-graph",
+        "sasrec",
+        "popularity",
+    ):
         scores = FITS[name](events, Sources()).score(queries, np.arange(len(queries)))
         assert np.isfinite(scores).all()

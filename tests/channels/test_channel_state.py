@@ -8,14 +8,22 @@ import pytest
 
 from training.blend import Blend, feature
 from training.channel_state import Channel, restored, state_of
+from training.descent import DescentOptions
 from training.events import Events
 from training.item_ridge import ItemRidge
+from training.light_graph import LightGraph, LightGraphOptions
+from training.matrix_factors import MatrixFactors, MatrixFactorsOptions
 from training.profiles import FriendsTaste, TermProfile, Trending, TrendingCounts
 from training.queries import Queries, Ragged, asking
+from training.sasrec import Sasrec, SasrecOptions
 from training.sources import Sources
 from training.text_link import TextLink
 from training.transitions import Transitions
 from training.user_ridge import UserRidge
+
+SHORT = DescentOptions(epochs=2, batch_size=64, learning_rate=0.01)
+SEQUENCE = SasrecOptions(width=8, length=6, num_drawn=10, descent=SHORT)
+SOCIAL = LightGraphOptions(width=8, friend_weight=0.5, descent=SHORT)
 
 FITS: dict[str, Callable[[Events, Sources], Channel]] = {
     "user-ridge": UserRidge,
@@ -24,6 +32,9 @@ FITS: dict[str, Callable[[Events, Sources], Channel]] = {
     "text-link": TextLink,
     "friends": FriendsTaste,
     "terms": lambda _, sources: TermProfile(sources, 0.6),
+    "bpr": lambda events, _: MatrixFactors(events, MatrixFactorsOptions(width=8, descent=SHORT)),
+    "light-graph": lambda events, sources: LightGraph(events, sources, SOCIAL),
+    "sasrec": lambda events, sources: Sasrec(events, sources.vectors_ID, SEQUENCE),
     "trending": lambda events, _: TrendingCounts(events, 30.0, "trending"),
 }
 each_channel = pytest.mark.parametrize("name", FITS)
