@@ -13,6 +13,7 @@ from serving.api import Explanation
 from serving.checker import Checked, check, cut
 from serving.evidence import Evidence
 from serving.phrases import Language, Tone
+from serving.prompts import names_of
 from serving.statements import joined
 from serving.writer import Writer, is_over
 
@@ -91,11 +92,11 @@ def stream_by_model(
     if record.is_empty:
         yield from _whole(explain_by_template(record, language, tone))
         return
-    sent, text = "", ""
+    names, sent, text = names_of(record), "", ""
     for piece in writer.stream(record, language, tone):
         text += piece
         checked = check(text, record, language)
-        ready = checked.statements if is_over(text) else checked.statements[:-1]
+        ready = checked.statements if is_over(text, names) else checked.statements[:-1]
         if not all(statement.may_stand for statement in ready):
             break
         # Only from the first reason on: an opening alone could not be taken back.

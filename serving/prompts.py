@@ -26,6 +26,8 @@ class Prompt(BaseModel):
     """The same for every record of one shape, language and tone."""
     asked: Message
     opening: str
+    names: tuple[str, ...]
+    """As they stand in the prompt: a mark within one ends no sentence."""
 
 
 INSTRUCTION: dict[Language, str] = {
@@ -112,7 +114,17 @@ def prompt(record: Evidence, language: Language = "en", tone: Tone = "neutral") 
         worked = f"{opening(alike, language, tone)}{_rest(alike, kinds, language)}"
         fixed.append({"role": "assistant", "content": worked})
     asked = {"role": "user", "content": facts(record, kinds, language)}
-    return Prompt(fixed=tuple(fixed), asked=asked, opening=opening(record, language, tone))
+    return Prompt(
+        fixed=tuple(fixed),
+        asked=asked,
+        opening=opening(record, language, tone),
+        names=names_of(record),
+    )
+
+
+def names_of(record: Evidence) -> tuple[str, ...]:
+    """The names that a sentence from the record can have."""
+    return tuple(plain(name) for name in (record.title, *record.history, *record.shared))
 
 
 def opening(record: Evidence, language: Language = "en", tone: Tone = "neutral") -> str:

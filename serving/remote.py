@@ -59,7 +59,8 @@ class RemoteWriter:
             "stop": ["\n"],
         }
         text = str(self._post(body)["choices"][0]["message"]["content"]).strip()
-        yield first_sentence(text if text.startswith(asked.opening) else f"{asked.opening} {text}")
+        whole = text if text.startswith(asked.opening) else f"{asked.opening} {text}"
+        yield first_sentence(whole, asked.names)
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
         headers = {"Content-Type": "application/json"}

@@ -85,7 +85,7 @@ class LanguageModelWriter:
                 part = own[start : start + self._batch]
                 for rows in self._decode([asked for _, asked in part], attempt):
                     for (place, asked), text in zip(part, rows, strict=True):
-                        texts[place] = first_sentence(asked.opening + text)
+                        texts[place] = first_sentence(asked.opening + text, asked.names)
         return texts
 
     def stream(
@@ -96,7 +96,7 @@ class LanguageModelWriter:
         said = asked.opening
         yield said
         for rows in self._decode([asked], attempt=0):
-            text = first_sentence(asked.opening + rows[0])
+            text = first_sentence(asked.opening + rows[0], asked.names)
             if len(text) > len(said):
                 yield text[len(said) :]
                 said = text
@@ -134,7 +134,10 @@ class LanguageModelWriter:
             texts: list[str] = self._tokenizer.batch_decode(written, skip_special_tokens=True)
             # An unfinished character decodes to U+FFFD until its last byte is there.
             texts = [text.rstrip("\ufffd") for text in texts]
-            done = [d or is_over(text) for d, text in zip(done, texts, strict=True)]
+            done = [
+                d or is_over(text, one.names)
+                for d, text, one in zip(done, texts, prompts, strict=True)
+            ]
             yield texts
             if all(done):
                 return
@@ -185,19 +188,34 @@ def _chosen(logits_BV: Tensor, random: torch.Generator | None) -> Tensor:
     return order_BV.gather(1, drawn_B1)[:, 0]
 
 
-def is_over(text: str) -> bool:
+def is_over(text: str, names: Sequence[str] = ()) -> bool:
     """Whether a first sentence is complete: nothing after it would be shown."""
     line = text.lstrip()
-    return "\n" in line or len(first_sentence(line)) < len(line.rstrip())
+    return "\n" in line or len(first_sentence(line, names)) < len(line.rstrip())
 
 
-def first_sentence(text: str) -> str:
-    """Up to the first full stop that ends a line or is followed by a space and a capital."""
+def first_sentence(text: str, names: Sequence[str] = ()) -> str:
+    """Up to the first full stop that ends a line or is followed by a space and a capital, and that
+    belongs to none of the names.
+
+    >>> first_sentence("We suggest Panic! At the Disco. It is new.", ["Panic! At the Disco"])
+    'We suggest Panic! At the Disco.'
+    """
     line = text.strip().split("\n")[0]
-    for position, char in enumerate(line):
+    read = _without_names(line, names)
+    for position, char in enumerate(read):
         if char not in SENTENCE_ENDS:
             continue
-        rest = line[position + 1 :]
+        rest = read[position + 1 :]
         if char in "。！？" or not rest.strip() or (rest[0] == " " and rest.lstrip()[0].isupper()):
             return line[: position + 1]
+    return line
+
+
+def _without_names(line: str, names: Sequence[str]) -> str:
+    """The line with capitals in the place of names, also of one that has only begun at its end."""
+    for name in names:
+        line = line.replace(name, "X" * len(name))
+        begun = next((n for n in range(len(name) - 1, 0, -1) if line.endswith(name[:n])), 0)
+        line = line[: len(line) - begun] + "X" * begun
     return line

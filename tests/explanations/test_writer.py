@@ -67,6 +67,14 @@ def test_sentences_end_at_the_first_full_stop_that_is_one() -> None:
     assert not is_over("One.")
 
 
+def test_a_mark_within_a_name_ends_no_sentence() -> None:
+    names = ("Godspeed You! Black Emperor", "Mr. Bungle", "!!!")
+    text = "We suggest Godspeed You! Black Emperor because you tagged Mr. Bungle and !!!."
+    assert first_sentence(f"{text} More.", names) == text
+    for length in range(len("We suggest Godspeed You!"), len(text) - 1):
+        assert not is_over(text[:length], names), text[:length]
+
+
 @pytest.mark.slow
 def test_the_embedded_model_writes_what_the_checker_can_judge() -> None:
     writer = LanguageModelWriter()
