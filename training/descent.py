@@ -7,8 +7,11 @@ state, on a GPU where there is one.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -19,6 +22,7 @@ from training.metrics import ndcg
 from training.queries import Queries
 from training.ranking import hits, top_items
 
+Model = TypeVar("Model", bound=nn.Module)
 K = 10  # places of the list that early stopping looks at
 
 
@@ -129,3 +133,16 @@ def mean_ndcg(scorer: Scorer, queries: Queries) -> float:
     hits_QK = hits(top_items(scorer, queries, K), queries.relevant, queries.num_items)
     figures_Q = ndcg(hits_QK, queries.relevant.lengths, K)
     return float(user_means(figures_Q[:, None], queries.user_index).mean())
+
+
+def flat_weights(model: nn.Module) -> NDArray[np.float32]:
+    """All parameters one after the other, for a file."""
+    return np.asarray(nn.utils.parameters_to_vector(model.parameters()).detach().cpu())
+
+
+def with_weights(model: Model, weights: NDArray[np.float32] | None) -> Model:
+    """The model where fits are made, with these parameters if there are any."""
+    if weights is not None:
+        nn.utils.vector_to_parameters(torch.from_numpy(weights), model.parameters())
+        model.eval()
+    return model.to(device())

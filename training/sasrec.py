@@ -19,7 +19,15 @@ from torch.nn import functional
 
 from training.baselines import Ints, Scores
 from training.channel_state import Kinds
-from training.descent import DescentOptions, descend, device, mean_ndcg, seeded
+from training.descent import (
+    DescentOptions,
+    descend,
+    device,
+    flat_weights,
+    mean_ndcg,
+    seeded,
+    with_weights,
+)
 from training.events import Events
 from training.matrix_factors import array
 from training.queries import Queries, Ragged
@@ -144,39 +152,27 @@ class Sasrec:
             self.epochs = descend(
                 self.model,
                 lambda: of_one_length(windows, descent.batch_size),
-                lambda rows: self.model.loss(self._padded(windows, rows.numpy())),
+                lambda rows: self.model.loss(padded(windows, np.asarray(rows), self.num_items)),
                 descent,
                 None if watch is None else lambda: mean_ndcg(self, watch),
                 name,
             )
-        self.weights = array(nn.utils.parameters_to_vector(self.model.parameters()))
+        self.weights = flat_weights(self.model)
 
     @cached_property
     def model(self) -> SequenceModel:
-        """The model with the weights, if it has been fitted."""
+        """The model, with the weights if it has been fitted."""
         model = SequenceModel(self.num_items, self.vectors_IC, self.options)
-        if hasattr(self, "weights"):
-            nn.utils.vector_to_parameters(torch.from_numpy(self.weights), model.parameters())
-            model.eval()
-        return model.to(device())
+        return with_weights(model, getattr(self, "weights", None))
 
     @torch.no_grad()
     def score(self, queries: Queries, rows: Ints) -> Scores:
         history = queries.history.last(self.options.length)
-        states_BTD = self.model.states(self._padded(history, rows))
+        states_BTD = self.model.states(padded(history, rows, self.num_items))
         last_B = history.lengths[rows] - 1
         items_ID = self.model.embed(torch.arange(self.num_items, device=device()))
         scores_BI = array(states_BTD[np.arange(len(rows)), last_B] @ items_ID.T)
         return np.where(last_B[:, None] >= 0, scores_BI, np.float32(0.0))
-
-    def _padded(self, ragged: Ragged, rows: Ints) -> Tensor:
-        """These rows of items, [rows, longest], with a number of no item after their ends."""
-        place, values = ragged.flat(rows)
-        lengths = ragged.lengths[rows]
-        within = np.arange(len(place)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        filled = np.full((len(rows), lengths.max(initial=1)), self.num_items)
-        filled[place, within] = values
-        return torch.from_numpy(filled).to(device())
 
 
 def training_windows(events: Events, length: int) -> Ragged:
@@ -206,3 +202,15 @@ def of_one_length(windows: Ragged, size: int) -> list[Tensor]:
     order_W = torch.argsort(lengths_W + 2 * torch.rand(len(windows)))
     parts = torch.split(order_W, size)
     return [parts[number] for number in torch.randperm(len(parts)).tolist()]
+
+
+def padded(ragged: Ragged, rows: Ints, filler: int, at_end: bool = False) -> Tensor:
+    """These rows, [rows, longest], with the filler after their ends, or `at_end` before them."""
+    place, values = ragged.flat(rows)
+    lengths = ragged.lengths[rows]
+    within = np.arange(len(place)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    filled = np.full((len(rows), lengths.max(initial=1)), filler)
+    if at_end:
+        within += np.repeat(filled.shape[1] - lengths, lengths)
+    filled[place, within] = values
+    return torch.from_numpy(filled).to(device())

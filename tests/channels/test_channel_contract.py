@@ -21,10 +21,12 @@ from training.sasrec import Sasrec, SasrecOptions
 from training.sources import Sources
 from training.text_link import TextLink
 from training.transitions import Transitions
+from training.two_tower import TwoTower, TwoTowerOptions
 from training.user_ridge import UserRidge
 
 SHORT = DescentOptions(epochs=2, batch_size=64, learning_rate=0.01)
 SEQUENCE = SasrecOptions(width=8, length=6, num_drawn=10, descent=SHORT)
+TOWERS = TwoTowerOptions(width=8, length=6, term_width=3, descent=SHORT)
 SOCIAL = LightGraphOptions(width=8, friend_weight=0.5, descent=SHORT)
 
 FITS: dict[str, Callable[[Events, Sources], Scorer]] = {
@@ -37,6 +39,7 @@ FITS: dict[str, Callable[[Events, Sources], Scorer]] = {
     "bpr": lambda events, _: MatrixFactors(events, MatrixFactorsOptions(width=8, descent=SHORT)),
     "light-graph": lambda events, sources: LightGraph(events, sources, SOCIAL),
     "sasrec": lambda events, sources: Sasrec(events, sources.vectors_ID, SEQUENCE),
+    "two-tower": lambda events, sources: TwoTower(events, sources, TOWERS),
     "popularity": lambda events, _: Popularity(events),
     "trending": lambda _, __: Trending(30.0),
     "fused": lambda events, sources: Blend(
