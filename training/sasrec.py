@@ -100,24 +100,27 @@ class SequenceModel(nn.Module):
             vectors = vectors + self.content(functional.embedding(items, self.vectors_IC))
         return vectors
 
-    def states(self, items_WT: Tensor) -> Tensor:
-        """The state after each item, [W, T, D]."""
-        tokens_WTD = self.drop(self.embed(items_WT) + self.places_TD[: items_WT.shape[1]])
+    def states(self, vectors_WTD: Tensor) -> Tensor:
+        """The state after each of the items that have these vectors, [W, T, D]."""
+        tokens_WTD = self.drop(vectors_WTD + self.places_TD[: vectors_WTD.shape[1]])
         for layer in self.layers:
             tokens_WTD = layer(tokens_WTD)
         return self.norm(tokens_WTD)  # type: ignore[no-any-return]
 
     def loss(self, items_WT: Tensor) -> Tensor:
         """-log softmax of what follows each place, against itself and the drawn items."""
-        next_WT = items_WT[:, 1:]
-        is_item_WT = next_WT < self.num_items
-        states_MD = self.states(items_WT[:, :-1])[is_item_WT]
-        next_M = next_WT[is_item_WT]
-        drawn_N = torch.arange(self.num_items, device=next_M.device)
+        drawn_N = torch.arange(self.num_items, device=items_WT.device)
         if self.options.num_drawn < self.num_items:
             drawn_N = torch.randint_like(drawn_N[: self.options.num_drawn], self.num_items)
-        own_M = (states_MD * self.embed(next_M)).sum(dim=1)
-        drawn_MN = states_MD @ self.embed(drawn_N).T
+        # One look-up for all: the gradient of each is as large as the table.
+        vectors = self.embed(torch.cat([items_WT.flatten(), drawn_N]))
+        vectors_WTD = vectors[: items_WT.numel()].unflatten(0, items_WT.shape)
+        next_WT = items_WT[:, 1:]
+        is_item_WT = next_WT < self.num_items
+        states_MD = self.states(vectors_WTD[:, :-1])[is_item_WT]
+        next_M = next_WT[is_item_WT]
+        own_M = (states_MD * vectors_WTD[:, 1:][is_item_WT]).sum(dim=1)
+        drawn_MN = states_MD @ vectors[items_WT.numel() :].T
         # Each drawn item stands for so many; the item to be found is not against itself.
         drawn_MN = drawn_MN + np.log(self.num_items / len(drawn_N))
         drawn_MN = drawn_MN.masked_fill(next_M[:, None] == drawn_N, -torch.inf)
@@ -168,7 +171,7 @@ class Sasrec:
     @torch.no_grad()
     def score(self, queries: Queries, rows: Ints) -> Scores:
         history = queries.history.last(self.options.length)
-        states_BTD = self.model.states(padded(history, rows, self.num_items))
+        states_BTD = self.model.states(self.model.embed(padded(history, rows, self.num_items)))
         last_B = history.lengths[rows] - 1
         items_ID = self.model.embed(torch.arange(self.num_items, device=device()))
         scores_BI = array(states_BTD[np.arange(len(rows)), last_B] @ items_ID.T)

@@ -161,6 +161,9 @@ class TwoTower:
         scores_BI = array(self.model.users(self._read(history, rows)) @ answers_ID.T)
         return np.where(history.lengths[rows, None] > 0, scores_BI, np.float32(0.0))
 
+    def _loss(self, past: Ragged, next_N: Tensor, rows: Tensor) -> Tensor:
+        return self.model.loss(self._read(past, np.asarray(rows.cpu())), next_N[rows])
+
     def _read(self, histories: Ragged, rows: Ints) -> Tensor:
         """These histories with the latest item last, [rows, longest]."""
         return padded(histories, rows, len(self.count_I), at_end=True)
