@@ -35,6 +35,9 @@ class DescentOptions(BaseModel):
     batch_size: int = Field(gt=0)
     """Examples of a step."""
     learning_rate: float = Field(gt=0)
+    """Of the first epoch."""
+    last_share: float = Field(default=1.0, ge=0, le=1)
+    """Of the learning rate in the last of `epochs`; it falls evenly."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Share of a weight, times the learning rate, that each step takes off (AdamW)."""
     look_every: int = Field(default=10, gt=0)
@@ -83,10 +86,13 @@ def descend(
         weight_decay=options.weight_decay,
         fused=True,  # one pass over the weights: embedding tables are large and steps are short
     )
+    falls = (1.0 - options.last_share) / max(options.epochs - 1, 1)
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0 - falls * epoch)
     best, best_epoch, best_state = -math.inf, options.epochs, None
     bar = tqdm(range(1, options.epochs + 1), desc=name, leave=False)
     for epoch in bar:
         bar.set_postfix(loss=f"{train_epoch(model, batches(), loss, optimizer):.4f}", best=best)
+        rate.step()
         if look is None or epoch % options.look_every:
             continue
         model.eval()

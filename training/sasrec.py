@@ -114,7 +114,7 @@ class SequenceModel(nn.Module):
             drawn_N = torch.randint_like(drawn_N[: self.options.num_drawn], self.num_items)
         # One look-up for all: the gradient of each is as large as the table.
         vectors = self.embed(torch.cat([items_WT.flatten(), drawn_N]))
-        vectors_WTD = vectors[: items_WT.numel()].unflatten(0, items_WT.shape)
+        vectors_WTD = vectors[: items_WT.numel()].reshape(*items_WT.shape, -1)
         next_WT = items_WT[:, 1:]
         is_item_WT = next_WT < self.num_items
         states_MD = self.states(vectors_WTD[:, :-1])[is_item_WT]
@@ -125,7 +125,8 @@ class SequenceModel(nn.Module):
         drawn_MN = drawn_MN + np.log(self.num_items / len(drawn_N))
         drawn_MN = drawn_MN.masked_fill(next_M[:, None] == drawn_N, -torch.inf)
         logits = torch.cat([own_M[:, None], drawn_MN], dim=1)
-        return (torch.logsumexp(logits, dim=1) - own_M).mean()
+        losses_M: Tensor = torch.logsumexp(logits, dim=1) - own_M
+        return losses_M.mean()
 
 
 class Sasrec:

@@ -1,5 +1,7 @@
 """Fitting by gradient: repeats by seed, ends early, keeps the best state, refuses inf."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -40,6 +42,20 @@ def test_without_a_look_all_epochs_are_made() -> None:
     point = Point()
     assert descend(point, batches, point.loss, OPTIONS) == OPTIONS.epochs
     assert point.at.item() < -5.0
+
+
+def test_the_learning_rate_falls_evenly_to_its_last_share() -> None:
+    # Steps of Adam on an even slope are as long as the learning rate.
+    point, at = Point(), [1.0]
+    options = OPTIONS.model_copy(update={"epochs": 5, "last_share": 0.2})
+
+    def look() -> float:
+        at.append(point.at.item())
+        return float(len(at))
+
+    descend(point, lambda: shuffled(1, 1), point.loss, options, look)
+    steps = [before - after for before, after in pairwise(at)]
+    assert steps == pytest.approx([0.1, 0.08, 0.06, 0.04, 0.02], rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_ends_the_fit() -> None:
