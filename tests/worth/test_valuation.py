@@ -1,11 +1,15 @@
 """From lists to figures: known answers, and the law that Shapley values add up."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from tests.evaluation.conftest import DAY_US, random_events
 from tests.worth.planted import Planted
 from training.bootstrap import Interval
-from training.queries import Queries
+from training.masks import masked_lists, only
+from training.queries import Queries, QueryOptions, build_queries
 from training.slices import build_slices, cold_slices
 from training.valuation import (
     EVERYBODY,
@@ -94,31 +98,43 @@ def test_sign(low: float | None, high: float | None, says: bool | None) -> None:
     assert sign(Interval(mean=0.0, low=low, high=high)) is says
 
 
-def test_cold_slices_are_what_their_names_say(queries: Queries) -> None:
-    events, slices = queries.events, cold_slices(queries)
-    assert (np.stack(list(slices.queries.values())).sum(axis=0) == 1).all(), "each in one slice"
-    for row in range(0, len(queries), 7):
-        own = events.user_index == queries.user_index[row]
-        num = int((own & (events.at_us < queries.at_us[row])).sum())
-        name = (
-            f"users with {num} event{'s' if num != 1 else ''}"
-            if num < 2
-            else "users with 2 to 5 events"
-            if num <= 5
-            else "users with more events"
-        )
-        assert slices.queries[name][row], (row, num)
+@pytest.fixture
+def sparse() -> Queries:
+    """Users with few events, and items that nobody met before the day of the query."""
+    events = replace(random_events(1, users=90, items=120, events=700), train_end_us=20 * DAY_US)
+    events = replace(events, validation_end_us=25 * DAY_US)
+    return build_queries(events, "test", QueryOptions(max_queries_per_user=5))
 
 
-def test_items_with_no_event_before_the_instant(queries: Queries) -> None:
-    """One item loses all its events: it is unmet whenever it is to be found."""
-    row, item = queries.to_find()
-    unmet = cold_slices(queries).pairs["items with 0 events"]
-    events = queries.events
-    for pair in range(0, len(row), 11):
-        earlier = (events.item_index == item[pair]) & (events.at_us < queries.at_us[row[pair]])
+def test_cold_slices_are_what_their_names_say(sparse: Queries) -> None:
+    events, slices = sparse.events, cold_slices(sparse)
+    bounds = {"0 events": (0, 0), "1 event": (1, 1), "2 to 5 events": (2, 5)}
+    for row in range(len(sparse)):
+        own = events.user_index == sparse.user_index[row]
+        num = int((own & (events.at_us < sparse.at_us[row])).sum())
+        for name, (least, most) in bounds.items():
+            assert slices.queries[f"users with {name}"][row] == (least <= num <= most), num
+        assert slices.queries["users with more events"][row] == (num > 5)
+    assert all(mask_Q.any() for mask_Q in slices.queries.values())
+
+
+def test_items_with_no_event_before_the_instant(sparse: Queries) -> None:
+    row, item = sparse.to_find()
+    unmet = cold_slices(sparse).pairs["items with 0 events"]
+    events = sparse.events
+    for pair in range(len(row)):
+        earlier = (events.item_index == item[pair]) & (events.at_us < sparse.at_us[row[pair]])
         assert unmet[pair] == (not earlier.any())
-    parts = cold_slices(queries).parts(queries)
-    mask_Q, narrowed = parts["items with 0 events"]
-    assert len(narrowed) == mask_Q.sum() == len(np.unique(row[unmet]))
+    mask_Q, narrowed = cold_slices(sparse).parts(sparse)["items with 0 events"]
+    assert 0 < len(narrowed) == mask_Q.sum() == len(np.unique(row[unmet]))
     assert narrowed.relevant.lengths.sum() == unmet.sum()
+
+
+def test_lists_hold_candidates_only_and_each_once(queries: Queries) -> None:
+    scorer = Planted()
+    found = masked_lists(scorer, queries, [only(["noise"], scorer, queries)], k=70)
+    candidates_QI = queries.candidates(np.arange(len(queries)))
+    for row, top_K in enumerate(found.top_MQK[0]):
+        listed = top_K[top_K >= 0]
+        assert candidates_QI[row, listed].all()
+        assert len(np.unique(listed)) == len(listed) == min(70, candidates_QI[row].sum())
