@@ -17,16 +17,21 @@ import torch
 from serving.api import Context
 from serving.snapshot import Mask, Positions, Snapshot
 from serving.users import User
+from serving.voices import Said
 
 NUM_SEEDS = 20  # history items that item-to-item and content look around from
 NEW_DAYS = 30
 LEAST = np.finfo(np.float64).tiny  # ranks an item that nobody took up after all that somebody did
 DAY_US = 86_400_000_000
+# Channels of the served score that propose items too, in the order that settles ties. What friends
+# did and what is trending is proposed by channels that know today's.
+PROPOSING = ("item-ridge", "user-ridge", "transitions", "text-link", "terms")
 
 
 @dataclass(frozen=True)
 class Question:
-    """What channels are asked: for whom, when, and among which items."""
+    """What channels are asked: for whom, when, among which items, and what the score's own
+    channels have said already."""
 
     snapshot: Snapshot
     user: User
@@ -34,6 +39,7 @@ class Question:
     at_us: int
     allowed: Mask
     """[I]"""
+    said: Said
 
 
 class Channel(Protocol):
@@ -57,6 +63,16 @@ def seeds(question: Question) -> list[int]:
     """Positions of the newest history items that the catalogue has."""
     known = question.snapshot.position
     return [known[item] for item in question.user.history if item in known][:NUM_SEEDS]
+
+
+class SaidChannel:
+    """Items that a channel of the served score raises most."""
+
+    def __init__(self, place: int, name: str) -> None:
+        self._place, self.name = place, name.replace("-", "_")
+
+    def candidates(self, question: Question, limit: int) -> Positions:
+        return best(question.said.terms_KI[self._place], question.allowed, limit)
 
 
 class ItemToItemChannel:
@@ -160,15 +176,18 @@ class TwoTowerChannel:
 
 
 def make_channels(snapshot: Snapshot, at_us: int) -> list[Channel]:
-    """All channels that the bundle has the means for."""
+    """All channels that the bundle has the means for, without those that a better one replaces."""
+    served = snapshot.bundle.served.channels
+    places = {channel.name: place for place, channel in enumerate(served)}
     channels: list[Channel] = [
-        ItemToItemChannel(),
-        FriendsChannel(),
-        ContentChannel(),
-        NewItemsChannel(),
-        CategoryChannel(),
-        TrendingChannel(),
+        SaidChannel(places[name], name) for name in PROPOSING if name in places
     ]
+    if "item-ridge" not in places:
+        channels.append(ItemToItemChannel())
+    channels.append(FriendsChannel())
+    if "text-link" not in places:
+        channels.append(ContentChannel())
+    channels += [NewItemsChannel(), CategoryChannel(), TrendingChannel()]
     if snapshot.bundle.model.config.fusion == "siamese":
         channels.insert(0, TwoTowerChannel(snapshot, at_us))
     return channels

@@ -33,6 +33,7 @@ from serving.filters import allowed_items
 from serving.phrases import Language
 from serving.snapshot import Positions, Snapshot
 from serving.users import User, UserReader, own_words
+from serving.voices import Said, Voices
 from serving.weights import sources_of, weigh
 from training.attribution import attribute
 from training.bundle import Bundle
@@ -73,6 +74,7 @@ class SlateRanker:
         self.clock = clock
         self.snapshot = Snapshot.from_bundle(bundle)
         self.users = UserReader(store, bundle.encoder, bundle.model)
+        self.voices = Voices(self.snapshot)
         self._channels = make_channels(self.snapshot, clock.now_us())
         self._limit = candidates_per_channel
         self._min_friends = min_friends
@@ -82,17 +84,20 @@ class SlateRanker:
         at_us = self.clock.now_us()
         user = self.users.read(request.user_id, request.context, at_us, rejected)
         allowed = allowed_items(self.snapshot, user, request.filters, at_us)
-        question = Question(self.snapshot, user, request.context, at_us, allowed)
+        said = self.voices.say(user, at_us)
+        question = Question(self.snapshot, user, request.context, at_us, allowed, said)
         positions, channels = gather(self._channels, question, self._limit)
         positions, channels = self._with_allow_list(positions, channels, allowed, request.filters)
         if not len(positions):
             return Slate(user, at_us, ())
         items = self.snapshot.tokens(positions, at_us)
-        chosen = np.argsort(-self._score(user, items), kind="stable")[: request.k]
+        scores = said.scores(self._logits(user, items), positions)
+        chosen = np.argsort(-scores, kind="stable")[: request.k]
         index = torch.from_numpy(chosen)
         items = items.map(lambda tensor: tensor[index])
         return self._slate(
             user,
+            said,
             positions[chosen],
             items,
             [channels[i] for i in chosen],
@@ -108,7 +113,8 @@ class SlateRanker:
         at_us = self.clock.now_us()
         user = self.users.read(user_id, context, at_us, rejected)
         items = self.snapshot.tokens(positions, at_us)
-        return self._slate(user, positions, items, ["asked"], at_us, "llm")
+        said = self.voices.say(user, at_us)
+        return self._slate(user, said, positions, items, ["asked"], at_us, "llm")
 
     @torch.inference_mode()
     def counterfactuals(
@@ -118,7 +124,8 @@ class SlateRanker:
         change first. Sources that say nothing of user or item are left out."""
         position, at_us = self.snapshot.place(item_id), self.clock.now_us()
         allowed = allowed_items(self.snapshot, user, Filters(), at_us)
-        question = Question(self.snapshot, user, context, at_us, allowed)
+        said = self.voices.say(user, at_us)
+        question = Question(self.snapshot, user, context, at_us, allowed, said)
         positions, _ = gather(self._channels, question, self._limit)
         positions = np.union1d(positions, [position]).astype(np.int64)
         items, own = (
@@ -128,10 +135,11 @@ class SlateRanker:
         model = self.bundle.model
         num = len(model.sources)
         keeps = ~torch.eye(num, dtype=torch.bool)
-        ranks = [rank_of(self._score(user, items), own)]
-        for keep in keeps:
+        ranks = [rank_of(said.scores(self._logits(user, items), positions), own)]
+        for hidden, keep in enumerate(keeps):
             masked = dataclasses.replace(user, tokens=user.tokens.masked(keep))
-            ranks.append(rank_of(self._score(masked, items.masked(keep)), own))
+            logits = self._logits(masked, items.masked(keep))
+            ranks.append(rank_of(said.without(hidden).scores(logits, positions), own))
         speaks = user.tokens.present[0] | items.present[own]
         found = [
             counterfactual(
@@ -155,14 +163,15 @@ class SlateRanker:
         return np.concatenate([positions, more]), [*channels, *["allow_list"] * len(more)]
 
     @torch.inference_mode()
-    def _score(self, user: User, items: SideTokens) -> npt.NDArray[np.float32]:
-        """Scores [C]."""
-        scores: npt.NDArray[np.float32] = self.bundle.model.score(user.tokens, items)[0].numpy()
-        return scores
+    def _logits(self, user: User, items: SideTokens) -> npt.NDArray[np.float32]:
+        """The model's scores [C]."""
+        logits: npt.NDArray[np.float32] = self.bundle.model.score(user.tokens, items)[0].numpy()
+        return logits
 
     def _slate(
         self,
         user: User,
+        said: Said,
         positions: Positions,
         items: SideTokens,
         channels: Sequence[str],
@@ -174,7 +183,7 @@ class SlateRanker:
         Facts are weighed only where a language model is to write or one item was asked about: the
         forward pass takes longer than all templates of a slate.
         """
-        found = attribute(self.bundle.model, user.tokens, items)
+        found = attribute(self.bundle.model, user.tokens, items, said.beside(positions))
         contributions_kS = found.contributions_BCS[0].tolist()
         leading_k = found.leading_sources()[0].tolist()
         scores = found.scores_BC[0].numpy()
@@ -244,7 +253,7 @@ class SlateRanker:
         """The facts, and that of close text, with what the model made of each."""
         text = [text_facts(p, self._sources) for p in self._text_percents(user, positions)]
         facts = [(*own, *more) for own, more in zip(facts, text, strict=True)]
-        weights = weigh(self.snapshot, user, positions, at_us, scores, facts)
+        weights = weigh(self.snapshot, self.voices, user, positions, at_us, scores, facts)
         return [weighed(own, given) for own, given in zip(facts, weights, strict=True)]
 
     def _past(self, user: User) -> Past:

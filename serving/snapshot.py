@@ -6,8 +6,9 @@ vectors. Positions (0 .. num_items - 1) stand for items in every array; ids come
 
 # Shapes: I items, N neighbours, E length of a text vector, C candidates
 
+import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +20,7 @@ from serving.errors import UnknownItemError
 from serving.evidence import ItemFacts
 from training.bundle import Bundle
 from training.encode import Columns
+from training.profiles import TrendingCounts
 from training.projector import ViewBatch
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
 from training.tokens import SideTokens
@@ -40,6 +42,8 @@ class Popularity:
     """[I], each valued at its own instant."""
     valued_at_us: Positions
     """[I]; -1 where nobody has taken the item up."""
+    followers: Sequence[TrendingCounts] = ()
+    """Channels that count the same take-ups."""
     _latest: tuple[int, Floats] | None = field(default=None, init=False, repr=False)
 
     def at(self, at_us: int) -> Floats:
@@ -65,6 +69,8 @@ class Popularity:
         )
         self.values[position], self.valued_at_us[position] = value, valued_at_us
         self._latest = None
+        for channel in self.followers:
+            channel.add(position, at_us)
 
 
 @dataclass
@@ -125,7 +131,10 @@ class Snapshot:
             columns=columns,
             present=present,
             vectors=_unit_vectors(schema, columns, present),
-            popularity=_popularity(schema, columns, present, len(item_ids)),
+            popularity=dataclasses.replace(
+                _popularity(schema, columns, present, len(item_ids)),
+                followers=[c for c in bundle.served.channels if isinstance(c, TrendingCounts)],
+            ),
         )
 
     def place(self, item_id: str) -> int:
@@ -155,6 +164,15 @@ class Snapshot:
         """Positions of all that the user met up to the end of the data."""
         row = self._user_position.get(user_id)
         return self.bundle.seen.items_of(row) if row is not None else np.empty(0, np.int64)
+
+    def number_of(self, user_id: str) -> int:
+        """The user's place among the bundle's users; -1 for one that it lacks."""
+        return self._user_position.get(user_id, -1)
+
+    def taken_by(self, user_id: str) -> Positions:
+        """Positions of all that the user took up to the end of the data, oldest first."""
+        row = self.number_of(user_id)
+        return self.bundle.taken.row(row) if row >= 0 else np.empty(0, np.int64)
 
     def neighbours(self, position: int) -> tuple[Positions, npt.NDArray[np.float32]]:
         """Positions and similarities of the most similar items by co-occurrence, best first."""

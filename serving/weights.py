@@ -14,6 +14,7 @@ from serving.evidence import Fact, Sources
 from serving.names import spelling
 from serving.snapshot import Positions, Snapshot, embeddings
 from serving.users import HISTORY_SOURCE, User, history_field, item_sequences
+from serving.voices import Said, Voices
 from training.attribution import Hidden, Trial, trial_scores
 from training.schema import FeatureSchema, ViewSpec
 
@@ -44,6 +45,7 @@ def sources_of(schema: FeatureSchema) -> Sources:
 
 def weigh(
     snapshot: Snapshot,
+    voices: Voices,
     user: User,
     positions: Positions,
     at_us: int,
@@ -56,16 +58,41 @@ def weigh(
     if not asked:
         return weights
     trials = [_trial(snapshot, user, item, int(positions[item]), fact) for item, fact in asked]
-    without = trial_scores(
+    logits = trial_scores(
         snapshot.bundle.model,
         user.batches,
         snapshot.batches(positions, at_us),
         snapshot.numbers[torch.from_numpy(positions)],
         trials,
-    )
-    for (item, fact), score in zip(asked, without.tolist(), strict=True):
-        weights[item][fact.id] = float(scores[item]) - score
+    ).numpy()
+    told = _told(snapshot, voices, user, at_us, [fact for _, fact in asked])
+    for number, (item, fact) in enumerate(asked):
+        without = told[number].scores(logits[[number]], positions[[item]])
+        weights[item][fact.id] = float(scores[item]) - float(without[0])
     return weights
+
+
+def _told(
+    snapshot: Snapshot, voices: Voices, user: User, at_us: int, facts: Sequence[Fact]
+) -> list[Said]:
+    """For each fact what the channels say when it is hidden from them.
+
+    Without an item of the history they are asked again. Those that live on friends or on popularity
+    alone fall silent without such a fact. Single terms and the user's own words are hidden from the
+    model only: what a channel makes of them stays.
+    """
+    items = sorted({fact.entity_ids[0] for fact in facts if fact.kind == "history"})
+    whole, *shorter = voices.say_each(user, at_us, [None, *items])
+    by_item = dict(zip(items, shorter, strict=True))
+    sources = snapshot.bundle.model.sources
+    return [
+        by_item[fact.entity_ids[0]]
+        if fact.kind == "history"
+        else whole.without_only(sources.index(fact.source))
+        if fact.kind in ("friends", "popularity") and fact.source in sources
+        else whole
+        for fact in facts
+    ]
 
 
 def _trial(snapshot: Snapshot, user: User, item: int, position: int, fact: Fact) -> Trial:

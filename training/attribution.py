@@ -3,11 +3,13 @@ entry within a source, by hiding it.
 
 A source's value is the mean, over all orders in which sources could be revealed, of what revealing
 it adds to the score (Shapley 1953). With S sources all 2^S subsets are one batched forward pass,
-so nothing is sampled. A source that is absent on both sides gets exactly zero. Entries (a history
-item, a keyword, a row of popularity) are too many for that: each is hidden by itself.
+so nothing is sampled. A source that is absent on both sides gets exactly zero. What a channel adds
+to a score is there when all sources are that it lives on, and so is shared out evenly among them (a
+unanimity game). Entries (a history item, a keyword, a row of popularity) are too many for subsets:
+each is hidden by itself.
 """
 
-# Shapes: B users, C candidates, S sources, K = 2^S subsets, T trials
+# Shapes: B users, C candidates, S sources, K = 2^S subsets, T trials, L channels
 
 from __future__ import annotations
 
@@ -57,12 +59,41 @@ class Attribution:
         return self.removal_BCS.masked_fill(~near_BCS, -math.inf).argmax(-1)
 
 
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """What the score has beside the model's logit: score = weight * logit + sum of terms."""
+
+    weight_B: Tensor
+    """float64"""
+    terms_BCL: Tensor
+    """float64"""
+    lives_BLS: Tensor
+    """bool: the sources without any one of which a channel adds nothing."""
+
+
+def add_beside(of_model: Attribution, beside: Beside) -> Attribution:
+    """The attribution of the sum: the model's by its weight, and the channels' even shares. What
+    lives on no source belongs to the baseline."""
+    lives_BLS = beside.lives_BLS.double()
+    num_BL1 = lives_BLS.sum(-1, keepdim=True)
+    share_BLS = lives_BLS / num_BL1.clamp(min=1)
+    alone_BL1 = (num_BL1 == 0).double()
+    weight_B11 = beside.weight_B[:, None, None]
+    return Attribution(
+        weight_B11 * of_model.contributions_BCS + beside.terms_BCL @ share_BLS,
+        weight_B11[..., 0] * of_model.baseline_BC + (beside.terms_BCL @ alone_BL1)[..., 0],
+        weight_B11 * of_model.removal_BCS + beside.terms_BCL @ lives_BLS,
+    )
+
+
 @torch.no_grad()
-def attribute(model: FusionModel, user: SideTokens, item: SideTokens) -> Attribution:
+def attribute(
+    model: FusionModel, user: SideTokens, item: SideTokens, beside: Beside | None = None
+) -> Attribution:
     """Attribution for users [B] and their candidates [B, C], from all subsets of the sources.
 
     `item` has leading axes [B, C], or [C] for candidates that all users share. The model should be
-    in eval mode.
+    in eval mode. `beside` is what the score consists of beside the model's logit.
     """
     subsets_KS, weights_SK = subsets(len(model.sources))
     num_users, num_subsets = len(user.present), len(subsets_KS)
@@ -75,11 +106,12 @@ def attribute(model: FusionModel, user: SideTokens, item: SideTokens) -> Attribu
     weights_SK = weights_SK.to(values_KBC.device)
     # Subsets are numbered by their bits: all sources but one is the last number less that bit.
     without = [num_subsets - 1 - 2**source for source in range(len(model.sources))]
-    return Attribution(
+    of_model = Attribution(
         torch.einsum("sk,kbc->bcs", weights_SK, values_KBC),
         values_KBC[0],
         (values_KBC[-1] - values_KBC[without]).permute(1, 2, 0),
     )
+    return of_model if beside is None else add_beside(of_model, beside)
 
 
 def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Tensor, Tensor]:
@@ -90,10 +122,12 @@ def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Ten
 
 
 @torch.no_grad()
-def mean_contributions(model: FusionModel, user: SideTokens, item: SideTokens) -> dict[str, float]:
+def mean_contributions(
+    model: FusionModel, user: SideTokens, item: SideTokens, beside: Beside | None = None
+) -> dict[str, float]:
     """Each source's mean absolute contribution over users [B] and their candidates [B, C]."""
-    contributions_BCS, _ = shapley(model, user, item)
-    means = contributions_BCS.abs().mean((0, 1)).tolist()
+    found = attribute(model, user, item, beside)
+    means = found.contributions_BCS.abs().mean((0, 1)).tolist()
     return dict(zip(model.sources, means, strict=True))
 
 

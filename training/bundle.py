@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import safetensors.numpy
@@ -27,16 +28,25 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from feature_repo.pipelines.tables import Instant
 from training.calibration import Calibration
+from training.channel_state import State, restored
 from training.config import TrainingConfig
 from training.encode import Encoder
 from training.events import Ids, Ints
 from training.join import NO_ROW, ViewRows
 from training.model import FusionModel
 from training.neighbours import Neighbours
+from training.queries import Ragged
 from training.schema import FeatureSchema, read_schema
+from training.served import KINDS, Served
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+BUNDLE = "bundle"
+EVALUATED = "evaluated"
+"""In a run's folder the bundle that the report is about, where the one to be served has learnt from
+the test period as well."""
 MANIFEST = "manifest.json"
+SERVED = "served.json"
+CHANNELS = "channels.safetensors"
 
 
 class Manifest(BaseModel):
@@ -56,6 +66,26 @@ class Manifest(BaseModel):
     encoder_fingerprint: str
     files: dict[str, str]
     """SHA-256 of each other file, by its path in the bundle."""
+
+
+class ChannelRecord(BaseModel):
+    """A channel but for its arrays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    settings: dict[str, Any]
+
+
+class ServedRecord(BaseModel):
+    """`Served` but for its channels' arrays, which are called after the channel's place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: list[list[float]]
+    """As `Served.weights_NK`."""
+    steps: tuple[int, ...]
+    channels: list[ChannelRecord]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +127,11 @@ class Bundle:
     """By item view: its newest rows at `as_of`, and for each item [I] the number of its row."""
     neighbours: Neighbours
     seen: Seen
+    taken: Ragged
+    """[U]: places of the items that each of `seen.user_ids` took up, oldest first, a repeated one
+    repeatedly."""
+    served: Served
+    """What is added to the model's logit, and by which weights."""
     calibration: Calibration
     metrics: dict[str, Any]
 
@@ -157,6 +192,8 @@ def load_bundle(path: Path) -> Bundle:
         },
         neighbours=Neighbours(arrays["neighbours.ids"], arrays["neighbours.scores"]),
         seen=Seen(users, arrays["seen.starts"], arrays["seen.items"]),
+        taken=Ragged(arrays["taken.items"], arrays["taken.starts"], arrays["taken.ends"]),
+        served=read_served(path),
         calibration=Calibration.model_validate_json(calibration),
         metrics=json.loads((path / "metrics.json").read_text()),
     )
@@ -210,6 +247,35 @@ def check_encoder(path: Path, manifest: Manifest, encoder: Encoder) -> None:
                 f"the {what} in bundle {path} has fingerprint {there}, but the model was trained "
                 f"with {stated}; {AGAIN}"
             )
+
+
+def read_served(path: Path) -> Served:
+    """The weights and the channels, from their settings and arrays."""
+    record = ServedRecord.model_validate_json((path / SERVED).read_text())
+    arrays = safetensors.numpy.load_file(path / CHANNELS)
+    unknown = [own.name for own in record.channels if own.name not in KINDS]
+    if unknown:
+        raise ValueError(
+            f"bundle {path} has the channels {', '.join(unknown)}, which this code lacks; use the "
+            "code that wrote it, or train again with `python -m training.train`"
+        )
+    states = [
+        State(parts(arrays, f"{place}."), own.settings) for place, own in enumerate(record.channels)
+    ]
+    return Served(
+        np.array(record.weights),
+        record.steps,
+        tuple(
+            restored(KINDS[own.name], state)
+            for own, state in zip(record.channels, states, strict=True)
+        ),
+    )
+
+
+def parts(arrays: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays whose names begin so, by the rest of their names."""
+    found = {name: array for name, array in arrays.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): array for name, array in found.items()}
 
 
 def read_item_view(path: Path, name: str, num_items: int) -> ViewRows:

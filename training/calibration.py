@@ -81,9 +81,14 @@ def sampled_scores(
 def labelled_scores(
     model: FusionModel, data: TrainingData, examples: Examples
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Scores [m] of each positive and its first negative, and which are positives."""
-    scores = sampled_scores(model, data, examples, 2)
+    """The model's scores [m] of each positive and its first negative, and which are positives."""
+    return labelled(sampled_scores(model, data, examples, 2), examples.mask[:, :2])
+
+
+def labelled(
+    scores: npt.NDArray[np.floating], there: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Of scores [n, 2] those of candidates that are there, and which of them are positives."""
     is_positive = np.zeros(scores.shape, np.bool_)
     is_positive[:, 0] = True
-    there = examples.mask[:, : scores.shape[1]]
-    return scores[there], is_positive[there]
+    return scores[there].astype(np.float32), is_positive[there]

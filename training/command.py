@@ -25,6 +25,8 @@ class Job:
     ablate: tuple[str, ...]
     resume: bool
     config: TrainingConfig
+    refit: bool = True
+    """Whether the bundle's model and channels learn from all periods, after the evaluation."""
 
 
 def parse(arguments: Sequence[str] | None) -> Job:
@@ -44,6 +46,12 @@ def parse(arguments: Sequence[str] | None) -> Job:
     add("--gpu", action="store_true", default=None, help="one GPU a worker, mixed precision")
     add("--seed", type=int, help="of negatives, weights and order of labels (0)")
     add("--ablate", default="", help="sources, e.g. social,text: train without each one as well")
+    add(
+        "--refit",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="after the evaluation, learn from all periods what the bundle serves",
+    )
     add("--config", type=Path, help="YAML with sections `model` and `run`; flags go before it")
     add("--resume", action="store_true", help="continue the run in --out from its checkpoint")
     given = parser.parse_args(arguments)
@@ -56,6 +64,7 @@ def parse(arguments: Sequence[str] | None) -> Job:
         ablate=tuple(source for source in given.ablate.split(",") if source),
         resume=given.resume,
         config=with_flags(config, given),
+        refit=given.refit,
     )
 
 

@@ -6,6 +6,7 @@ with negatives beside them (drawn by `negatives.py`). No features here.
 
 # Shapes: n labels, C candidates a label
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Self
 
@@ -64,6 +65,14 @@ class Labels:
             at_us=self.at_us[rows],
             item_index=self.item_index[rows],
             log_q=self.log_q[rows],
+        )
+
+    def narrowed(self, num_candidates: int) -> Self:
+        """The same with their first candidates alone, copied, so that the others leave memory."""
+        return dataclasses.replace(
+            self,
+            item_index=self.item_index[:, :num_candidates].copy(),
+            log_q=self.log_q[:, :num_candidates].copy(),
         )
 
 

@@ -19,14 +19,27 @@ import pyarrow.parquet as pq
 import safetensors.numpy
 import safetensors.torch
 
-from training.bundle import FORMAT_VERSION, MANIFEST, Manifest, Seen, hashes
+from training.bundle import (
+    CHANNELS,
+    FORMAT_VERSION,
+    MANIFEST,
+    SERVED,
+    ChannelRecord,
+    Manifest,
+    Seen,
+    ServedRecord,
+    hashes,
+)
 from training.calibration import Calibration
+from training.channel_state import state_of
 from training.config import TrainingConfig
 from training.encode import Encoder
 from training.events import Ids
 from training.join import ViewRows
 from training.model import FusionModel
 from training.neighbours import Neighbours
+from training.queries import Ragged
+from training.served import Served
 
 REPORTS = ("metrics.json", "report.html")  # made by the run, carried along
 
@@ -45,6 +58,9 @@ class Contents:
     item_views: dict[str, ViewRows]
     neighbours: Neighbours
     seen: Seen
+    taken: Ragged
+    """Of all users, see `Bundle.taken`."""
+    served: Served
     calibration: Calibration
     card: str
     """The model card, Markdown."""
@@ -81,8 +97,12 @@ def write_files(contents: Contents, folder: Path, reports: Path) -> None:
         "neighbours.scores": contents.neighbours.scores,
         "seen.starts": contents.seen.starts,
         "seen.items": contents.seen.items,
+        "taken.items": contents.taken.values,
+        "taken.starts": contents.taken.start,
+        "taken.ends": contents.taken.end,
     }
     safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
+    write_served(contents.served, folder)
     pq.write_table(pa.table({"user_id": contents.seen.user_ids}), folder / "users.parquet")
     pq.write_table(contents.items, folder / "items.parquet")
     (folder / "item_views").mkdir()
@@ -94,6 +114,26 @@ def write_files(contents: Contents, folder: Path, reports: Path) -> None:
         pq.write_table(rows, folder / "item_views" / f"{name}.parquet")
     for name in REPORTS:
         shutil.copyfile(reports / name, folder / name)
+
+
+def write_served(served: Served, folder: Path) -> None:
+    """The weights and the channels, as settings and arrays."""
+    states = [state_of(channel) for channel in served.channels]
+    record = ServedRecord(
+        weights=served.weights_NK.tolist(),
+        steps=served.steps,
+        channels=[
+            ChannelRecord(name=channel.name, settings=state.settings)
+            for channel, state in zip(served.channels, states, strict=True)
+        ],
+    )
+    (folder / SERVED).write_text(record.model_dump_json(indent=2) + "\n")
+    arrays = {
+        f"{place}.{name}": array
+        for place, state in enumerate(states)
+        for name, array in state.arrays.items()
+    }
+    safetensors.numpy.save_file(arrays, folder / CHANNELS)
 
 
 def write_manifest(contents: Contents, folder: Path) -> None:

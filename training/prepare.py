@@ -55,6 +55,19 @@ def draw_labels(events: Events, run: RunConfig) -> dict[SplitName, Labels]:
     }
 
 
+def draw_again(events: Events, whole: Events, run: RunConfig) -> dict[SplitName, Labels]:
+    """Labels to learn from in all periods, for `whole`, events that are one training period.
+
+    The newest of them are there as validation too: their figures show that learning goes on, and no
+    more than that.
+    """
+    pool = run.negatives * run.negative_pool
+    return {
+        "train": draw(whole, "train", run, pool, None),
+        "validation": draw(events, "test", run, pool, VALIDATION_LABELS),
+    }
+
+
 def draw(
     events: Events, split: SplitName, run: RunConfig, num_negatives: int, at_most: int | None
 ) -> Labels:

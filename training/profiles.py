@@ -33,6 +33,8 @@ class Popularity:
 class Trending:
     """log2(1 + take-ups before the instant, each worth half as much every half-life)."""
 
+    sources = ("item",)
+
     def __init__(self, half_life_days: float, name: str = "trending") -> None:
         self.half_life_days, self.name = half_life_days, name
 

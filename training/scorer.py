@@ -97,6 +97,9 @@ class QueryFeatures:
 class FusedScorer:
     """Implements `Scorer` for full ranking."""
 
+    has_own_scale = True
+    """Logits are fused as they are: to standardise them a server would need every item's."""
+
     def __init__(self, name: str, model: FusionModel, features: QueryFeatures) -> None:
         """`features` may have views that the model lacks; it reads its own."""
         self.name, self.model, self.features = name, model.eval(), features

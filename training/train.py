@@ -8,43 +8,47 @@ itself (starts a local Ray) and as `ray job submit -- python -m training.train .
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 import ray
-import torch
 from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo, table_path, write_text_atomic
 from training.arrays import scratch
-from training.attribution import mean_contributions
-from training.bundle import Seen
-from training.calibration import Calibration, fit_calibration, labelled_scores
+from training.blend import Blend
+from training.blending import calibrate, contributions, fuse_models
+from training.bundle import BUNDLE, EVALUATED, Seen
+from training.calibration import Calibration
 from training.card import model_card
-from training.classification import Figures, classify
+from training.channels import everything, fit_channels, known_sources
+from training.classification import Figures
 from training.command import Job, parse
-from training.dataset import Batches, TrainingData
+from training.dataset import TrainingData
 from training.encode import Encoder
 from training.encoded import encode_labels
 from training.evaluate import EvaluationResult, evaluate
-from training.events import Events, read_events
+from training.events import Events, SplitName, read_events
 from training.join import join_features
+from training.labels import Labels
 from training.loop import ModelSpec
-from training.model import FusionModel
 from training.neighbours import item_neighbours
 from training.packing import Contents, read_items, write_bundle
-from training.prepare import Joined, draw_labels, fit_encoder, join_labels
-from training.queries import build_queries
+from training.prepare import Joined, draw_again, draw_labels, fit_encoder, join_labels
+from training.queries import before, build_queries
 from training.report import ReportExtra, metric_table, write_report
 from training.schema import FeatureSchema, read_schema
-from training.scorer import FusedScorer, QueryFeatures
+from training.scorer import QueryFeatures
+from training.served import Served
 from training.slices import build_slices, category_vectors, read_friends
 from training.tuning import tuned_baselines
 from training.workers import Fitted, fit, start_ray
@@ -56,7 +60,7 @@ FUSED = "fused"
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
 ENCODED = "encoded"
-ATTRIBUTED_LABELS = 500  # enough for a share of each source to about a percent
+REFIT = "refit"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,37 +73,99 @@ class Inputs:
     events: Events
 
 
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """Labels with their features as files."""
+
+    encoder: Encoder
+    data: TrainingData
+    labels: dict[SplitName, Labels]
+    """Each positive and its first negative, by number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Learnt:
+    """What ranks: an encoder, the model that reads what it encodes, and channels beside it."""
+
+    encoder: Encoder
+    fitted: Fitted
+    served: Served
+
+
 def train(job: Job) -> Path:
     """Run the whole job; returns the bundle's folder. ValueError says what is wrong."""
     check_unused(job)
     inputs = say("schema and events", open_inputs, job)
     with scratch(job.out / ENCODED) as folder:
-        encoder, data = prepare(job, inputs, folder)
-        models = fit_models(job, encoder, data)
-        calibration, figures = calibrate(models[FUSED].model, data)
-        described = describe(models, figures, data)
-    result = say("evaluation", measure, job, inputs, encoder, models)
+        prepared = prepare(job, inputs, folder)
+        models = fit_models(job, prepared.encoder, prepared.data)
+        features = QueryFeatures(
+            inputs.store, prepared.encoder.feature_schema, prepared.encoder, inputs.events
+        )
+        blends = say("channels and weights", blend, job, inputs, prepared, models, features)
+        learnt = Learnt(prepared.encoder, models[FUSED], Served.of(blends[FUSED]))
+        told = (learnt.served, models[FUSED].model, prepared.data, inputs.events, prepared.labels)
+        calibration, figures = say("calibration", calibrate, *told)
+        described = describe(models[FUSED], learnt.served, figures, contributions(*told))
+    result = say("evaluation", measure, job, inputs, blends)
     write_report(job.out, result, described)
-    contents = fill_bundle(job, inputs, encoder, models[FUSED], calibration, result)
-    bundle = write_bundle(contents, job.out / "bundle", job.out)
-    print(
-        f"{metric_table(result)}\n\nreport  {job.out / 'report.html'}\nbundle  {bundle}", flush=True
-    )
+    pack = functools.partial(pack_bundle, job, inputs, calibration, result)
+    if not job.refit:
+        bundle = pack(learnt, BUNDLE)
+    else:
+        pack(learnt, EVALUATED)
+        bundle = pack(refit(job, inputs, learnt), BUNDLE)
+    print(f"{metric_table(result)}\n{weights_line(learnt.served)}\n", flush=True)
+    print(f"report  {job.out / 'report.html'}\nbundle  {bundle}", flush=True)
     return bundle
 
 
-def prepare(job: Job, inputs: Inputs, folder: Path) -> tuple[Encoder, TrainingData]:
+def prepare(job: Job, inputs: Inputs, folder: Path) -> Prepared:
     """The fitted encoder, and the labels with the features they see as files in `folder`.
 
     A function of its own so that labels and joined rows leave memory before training.
     """
+    labels = say("labels and negatives", draw_labels, inputs.events, job.config.run)
+    prepared = encode(job, inputs, labels, folder)
+    open_run(job, prepared.encoder)
+    return prepared
+
+
+def encode(job: Job, inputs: Inputs, labels: dict[SplitName, Labels], folder: Path) -> Prepared:
+    """Labels with the features that they see, encoded by an encoder of the training period."""
     store, schema, events = inputs.store, inputs.schema, inputs.events
-    labels = say("labels and negatives", draw_labels, events, job.config.run)
     joined = say("features joined", join_labels, store, schema, events, labels)
     check_joined(job, joined)
     encoder = say("encoder", fit_encoder, store, schema, inputs.info, events)
-    open_run(job, encoder)
-    return encoder, say("labels encoded", encode_labels, encoder, events, labels, joined, folder)
+    data = say("labels encoded", encode_labels, encoder, events, labels, joined, folder)
+    return Prepared(encoder, data, {name: own.narrowed(2) for name, own in labels.items()})
+
+
+def refit(job: Job, inputs: Inputs, learnt: Learnt) -> Learnt:
+    """The same learnt from all periods: as many epochs as were best, and the weights as they are.
+
+    Its figures are nobody's: the test period is among what it has learnt from.
+    """
+    events = everything(inputs.events)
+    end_at = inputs.info.last_event_at + timedelta(microseconds=1)
+    info = inputs.info.model_copy(update={"train_end_at": end_at})
+    whole = dataclasses.replace(inputs, events=events, info=info)
+    run = job.config.run.model_copy(
+        update={"epochs": learnt.fitted.best_epoch, "patience": learnt.fitted.best_epoch}
+    )
+    with scratch(job.out / ENCODED) as folder:
+        labels = say("labels of all periods", draw_again, inputs.events, events, run)
+        prepared = encode(job, whole, labels, folder)
+        encoder = prepared.encoder
+        spec = ModelSpec(encoder.feature_schema, encoder.vocabulary_sizes, job.config.model)
+        with ray_running(run.workers > 0):
+            fitted = say(
+                "trained again", fit, spec, prepared.data, run, job.out / CHECKPOINTS, REFIT, True
+            )
+    sources = known_sources(inputs.store, encoder, job.data, events)
+    channels = say("channels again", fit_channels, events, sources)
+    fitted = dataclasses.replace(fitted, reports=learnt.fitted.reports)
+    return Learnt(encoder, fitted, learnt.served.refitted(channels))
 
 
 def say(what: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -187,39 +253,44 @@ def ray_running(wanted: bool) -> Iterator[None]:
             ray.shutdown()
 
 
-def calibrate(model: FusionModel, data: TrainingData) -> tuple[Calibration, Figures]:
-    """Calibration from validation labels, and its figures on test labels."""
-    scores, truth = labelled_scores(model, data, data.validation)
-    calibration = fit_calibration(scores, truth)
-    test_scores, test_truth = labelled_scores(model, data, data.examples["test"])
-    probabilities = (calibration.probability(scores), calibration.probability(test_scores))
-    return calibration, classify(probabilities[0], truth, probabilities[1], test_truth)
+def blend(
+    job: Job,
+    inputs: Inputs,
+    prepared: Prepared,
+    models: Mapping[str, Fitted],
+    features: QueryFeatures,
+) -> dict[str, Blend]:
+    """Every model fused with the channels, by its name."""
+    events = inputs.events
+    sources = known_sources(inputs.store, prepared.encoder, job.data, events)
+    own = {name: fitted.model for name, fitted in models.items()}
+    return fuse_models(own, features, events, sources)
 
 
-def measure(
-    job: Job, inputs: Inputs, encoder: Encoder, models: dict[str, Fitted]
-) -> EvaluationResult:
-    """Full ranking of the models, the ablations and the tuned baselines on the same queries."""
-    events, schema = inputs.events, encoder.feature_schema
+def measure(job: Job, inputs: Inputs, blends: Mapping[str, Blend]) -> EvaluationResult:
+    """Full ranking of the fused score, its parts, the ablations and the tuned baselines on the same
+    queries."""
+    events = inputs.events
     queries = build_queries(events, "test")
-    features = QueryFeatures(inputs.store, schema, encoder, events)
-    scorers = [FusedScorer(name, own.model, features) for name, own in models.items()]
+    fused, *ablations = blends.values()
     baselines, tried = tuned_baselines(events, seed=job.config.run.seed)
     return evaluate(
-        [scorers[0], *baselines],
+        [fused, *fused.channels, *baselines],
         queries,
         slices=build_slices(queries, read_friends(job.data, events)),
         item_vectors_ID=category_vectors(job.data, events),
         fused=FUSED,
-        ablations=scorers[1:],
+        ablations=ablations,
         dataset=inputs.info,
         settings=tried,
     )
 
 
-def describe(models: dict[str, Fitted], figures: Figures, data: TrainingData) -> ReportExtra:
+def describe(
+    fitted: Fitted, served: Served, figures: Figures, shares: dict[str, float]
+) -> ReportExtra:
     """What the report shows beyond ranking: curves, classification, what each source counts."""
-    reports = models[FUSED].reports
+    reports = fitted.reports
     return ReportExtra(
         title="Fusion model",
         fused=FUSED,
@@ -231,40 +302,37 @@ def describe(models: dict[str, Fitted], figures: Figures, data: TrainingData) ->
             },
             "validation NDCG (estimated)": {"all": [line.validation_ndcg for line in reports]},
         },
-        contributions=contributions(models[FUSED].model, data),
+        contributions=shares,
+        facts={f"weight of {name}": round(w, 4) for name, w in served.by_name().items()},
     )
 
 
-def contributions(model: FusionModel, data: TrainingData) -> dict[str, float]:
-    """Mean absolute Shapley value of each source over some of the test labels."""
-    examples = data.examples["test"]
-    chosen = np.random.default_rng(0).permutation(len(examples))[:ATTRIBUTED_LABELS]
-    batch = Batches(data, torch.device("cpu")).gather(examples, chosen, np.arange(1))
-    with torch.inference_mode():
-        user = model.user_tokens(batch.users)
-        item = model.item_tokens(batch.items, batch.item_ids.flatten())
-        return mean_contributions(model, user, item.map(lambda tensor: tensor[:, None]))
+def weights_line(served: Served) -> str:
+    """The weights for a terminal."""
+    return "weights  " + "  ".join(f"{name} {w:.3f}" for name, w in served.by_name().items())
 
 
-def fill_bundle(
+def pack_bundle(
     job: Job,
     inputs: Inputs,
-    encoder: Encoder,
-    fitted: Fitted,
     calibration: Calibration,
     result: EvaluationResult,
-) -> Contents:
-    """Everything the bundle holds, with snapshots as of the data's end."""
-    events, info = inputs.events, inputs.info
+    learnt: Learnt,
+    name: str,
+) -> Path:
+    """Write a bundle with snapshots as of the data's end into the run's folder."""
+    events, info, encoder = inputs.events, inputs.info, learnt.encoder
     num_items, taken = len(events.item_ids), events.take_ups()
     as_of_us = int(events.at_us.max())
-    return Contents(
+    num_users = len(events.user_ids)
+    contents = Contents(
         as_of=info.last_event_at,
         dataset=info.name,
         dataset_fingerprint=hashlib.sha256(info.model_dump_json().encode()).hexdigest()[:16],
         config=job.config,
         encoder=encoder,
-        model=fitted.model,
+        model=learnt.fitted.model,
+        served=learnt.served.counted(events),
         items=read_items(table_path(job.data, "items"), events.item_ids),
         item_views=join_features(
             inputs.store,
@@ -275,12 +343,14 @@ def fill_bundle(
             np.full(num_items, as_of_us + 1),
         ),
         neighbours=item_neighbours(
-            events.user_index[taken], events.item_index[taken], len(events.user_ids), num_items
+            events.user_index[taken], events.item_index[taken], num_users, num_items
         ),
         seen=Seen.of_pairs(events.user_ids, events.user_index, events.item_index, num_items),
+        taken=before(events, taken, np.arange(num_users), np.full(num_users, as_of_us + 1)),
         calibration=calibration,
-        card=model_card(info, job.config, encoder, fitted, result, FUSED),
+        card=model_card(info, job.config, encoder, learnt.fitted, result, FUSED),
     )
+    return write_bundle(contents, job.out / name, job.out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -47,20 +47,29 @@ class Fitted:
     best_epoch: int
 
 
-def fit(spec: ModelSpec, data: TrainingData, run: RunConfig, storage: Path, name: str) -> Fitted:
+def fit(
+    spec: ModelSpec,
+    data: TrainingData,
+    run: RunConfig,
+    storage: Path,
+    name: str,
+    take_last: bool = False,
+) -> Fitted:
     """Train with `run.workers` Ray workers, or in this process for 0.
 
+    The model is that of the best epoch, or of the last where the number of epochs is settled.
     Checkpoints go to `storage/name`; a run of that name is continued (the caller decides whether
     that is wanted). Raises ValueError when the loss stops being finite or there are too few CPUs.
     """
     if run.workers == 0:
-        return fitted(spec, run, fit_here(spec, data, run))
-    return fitted(spec, run, fit_on_ray(spec, data, run, storage.absolute(), name))
+        return fitted(spec, run, fit_here(spec, data, run), take_last)
+    state = fit_on_ray(spec, data, run, storage.absolute(), name)
+    return fitted(spec, run, state, take_last)
 
 
-def fitted(spec: ModelSpec, run: RunConfig, state: State) -> Fitted:
+def fitted(spec: ModelSpec, run: RunConfig, state: State, take_last: bool = False) -> Fitted:
     model = spec.build(run.seed).eval()
-    model.load_state_dict(state["best"])
+    model.load_state_dict(state["model" if take_last else "best"])
     reports = tuple(EpochReport.model_validate(line) for line in state["reports"])
     return Fitted(model, reports, state["best_epoch"])
 

@@ -18,7 +18,7 @@ from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo, write_text_atomic
 from training.attribution import subsets
-from training.bundle import Bundle, load_bundle
+from training.bundle import BUNDLE, EVALUATED, Bundle, load_bundle
 from training.evaluate import REFERENCE
 from training.events import Events, Ints, read_events
 from training.masks import Maskable, MaskableModel, masked_lists, only
@@ -79,7 +79,8 @@ def measure_worth(flags: argparse.Namespace) -> Worth:
 
 def open_run(flags: argparse.Namespace) -> Opened:
     """Open bundle, registry and data set, and check that they belong together."""
-    bundle = load_bundle(flags.run / "bundle")
+    evaluated = flags.run / EVALUATED
+    bundle = load_bundle(evaluated if evaluated.is_dir() else flags.run / BUNDLE)
     info = DatasetInfo.read(flags.data)
     if (info.name, info.last_event_at) != (bundle.manifest.dataset, bundle.as_of):
         raise ValueError(

@@ -31,4 +31,5 @@ def ask(
         Context(categories=list(categories)),
         ranker.clock.now_us(),
         everything if allowed is None else allowed,
+        ranker.voices.say(user, ranker.clock.now_us()),
     )

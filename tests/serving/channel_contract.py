@@ -5,6 +5,8 @@ class TestSeasonal(ChannelContract):
         return SeasonalChannel()
 """
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -79,9 +81,7 @@ class ChannelContract:
             if before:
                 allowed = question.allowed.copy()
                 allowed[before[0]] = False
-                asked = Question(
-                    question.snapshot, question.user, question.context, question.at_us, allowed
-                )
+                asked = dataclasses.replace(question, allowed=allowed)
                 assert set(channel.candidates(asked, EVERYTHING)) == set(before[1:])
 
     def test_a_stranger(self, channel: Channel, ranker: SlateRanker, stranger: User) -> None:

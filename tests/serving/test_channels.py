@@ -7,6 +7,7 @@ import pytest
 import torch
 from feast import FeatureStore
 
+from serving.api import RecommendRequest
 from serving.channels import (
     NEW_DAYS,
     CategoryChannel,
@@ -15,6 +16,7 @@ from serving.channels import (
     FriendsChannel,
     ItemToItemChannel,
     NewItemsChannel,
+    SaidChannel,
     TrendingChannel,
     TwoTowerChannel,
     best,
@@ -30,6 +32,7 @@ from tests.serving.stopped import StoppedClock
 from training.bundle import Bundle
 from training.config import ModelConfig
 from training.model import FusionModel
+from training.served import Served
 
 DAY_US = 86_400_000_000
 
@@ -37,6 +40,11 @@ DAY_US = 86_400_000_000
 class TestItemToItem(ChannelContract):
     def make(self, ranker: SlateRanker) -> Channel:
         return ItemToItemChannel()
+
+
+class TestSaid(ChannelContract):
+    def make(self, ranker: SlateRanker) -> Channel:
+        return SaidChannel(ranker.voices.names.index("item-ridge"), "item-ridge")
 
 
 class TestFriends(ChannelContract):
@@ -115,7 +123,19 @@ def siamese(bundle: Bundle) -> Bundle:
 
 def test_a_bundle_without_towers_has_no_channel_of_them(ranker: SlateRanker) -> None:
     names = [channel.name for channel in make_channels(ranker.snapshot, ranker.clock.now_us())]
+    said = ["item_ridge", "user_ridge", "transitions", "text_link", "terms"]
+    assert names == [*said, "friends", "new", "category", "trending"]
+
+
+def test_a_bundle_without_channels_of_the_score_has_others_in_their_place(
+    ranker: SlateRanker, loaded: Bundle, store: FeatureStore
+) -> None:
+    alone = Served(loaded.served.weights_NK[:, :1], loaded.served.steps, ())
+    bundle = dataclasses.replace(loaded, served=alone)
+    plain = SlateRanker(bundle, store, StoppedClock(loaded.as_of))
+    names = [channel.name for channel in make_channels(plain.snapshot, plain.clock.now_us())]
     assert names == ["item_to_item", "friends", "content", "new", "category", "trending"]
+    assert len(plain.recommend(RecommendRequest(user_id=REGULARS[0])).items) == 10
 
 
 def test_the_best_are_the_highest_positive_ones_and_ties_go_to_the_first() -> None:
@@ -128,7 +148,8 @@ def test_item_to_item_adds_up_the_similarities_to_the_history(
     ranker: SlateRanker, stranger: User
 ) -> None:
     ids = ranker.snapshot.item_ids
-    user = dataclasses.replace(stranger, history=(ids[3], "gone from the catalogue", ids[8]))
+    history = (ids[3], "gone from the catalogue", ids[8])
+    user = dataclasses.replace(stranger, history=history, taken_at_us=(None, None, None))
     neighbours = ranker.snapshot.bundle.neighbours
     expected = np.zeros(len(ids))
     for seed in (3, 8):
@@ -151,7 +172,7 @@ def test_friends_bring_first_what_most_of_them_took_up(ranker: SlateRanker, stra
 def test_content_brings_first_what_reads_most_alike(ranker: SlateRanker, stranger: User) -> None:
     vectors, ids = ranker.snapshot.vectors, ranker.snapshot.item_ids
     assert vectors is not None
-    user = dataclasses.replace(stranger, history=(ids[4],))
+    user = dataclasses.replace(stranger, history=(ids[4],), taken_at_us=(None,))
     found = ContentChannel().candidates(ask(ranker, user), 5)
     assert found[0] == 4  # nothing is more like it than itself; filters take it out
     likeness = vectors @ vectors[4]

@@ -13,7 +13,7 @@ from serving.evidence import MIN_WEIGHT
 from serving.ranker import Ranked, SlateRanker
 from serving.users import User
 from tests.serving.askers import REGULARS, ask_user
-from training.attribution import shapley
+from training.attribution import attribute, shapley
 
 ASKERS = (*REGULARS, "nobody")
 
@@ -44,7 +44,9 @@ def test_no_candidate_left_out_scores_higher(ranker: SlateRanker, user_id: str) 
     seen = {ranker.snapshot.item_ids[i] for i in ranker.snapshot.seen_by(user_id)}
     everything = ranker.snapshot.tokens(np.arange(len(ranker.snapshot)), ranker.clock.now_us())
     with torch.inference_mode():
-        scores = ranker.bundle.model.score(user.tokens, everything)[0].tolist()
+        logits = ranker.bundle.model.score(user.tokens, everything)[0].numpy()
+    said = ranker.voices.say(user, ranker.clock.now_us())
+    scores = said.scores(logits, np.arange(len(ranker.snapshot))).tolist()
     of_item = dict(zip(ranker.snapshot.item_ids, scores, strict=True))
     expected = sorted((i for i in of_item if i not in seen), key=lambda i: -of_item[i])[:5]
     assert ids(items) == expected
@@ -61,12 +63,16 @@ def test_contributions_and_the_baseline_add_up_to_the_score(
     tokens = ranker.snapshot.tokens(positions, ranker.clock.now_us())
     user = ask_user(ranker, user_id)
     with torch.inference_mode():
-        scores = ranker.bundle.model.score(user.tokens, tokens)[0].tolist()
-    shares, baseline = shapley(ranker.bundle.model, user.tokens, tokens)
+        logits = ranker.bundle.model.score(user.tokens, tokens)[0].numpy()
+    said = ranker.voices.say(user, ranker.clock.now_us())
+    scores = said.scores(logits, positions).tolist()
+    found = attribute(ranker.bundle.model, user.tokens, tokens, said.beside(positions))
     for row, item in enumerate(items):
-        told = item.evidence.contributions
-        assert sum(told.values()) + float(baseline[0, row]) == pytest.approx(scores[row], abs=1e-4)
-        named = dict(zip(ranker.bundle.model.sources, shares[0, row].tolist(), strict=True))
+        told, baseline = item.evidence.contributions, float(found.baseline_BC[0, row])
+        assert sum(told.values()) + baseline == pytest.approx(scores[row], abs=1e-5)
+        assert item.score == pytest.approx(scores[row], abs=1e-5)
+        shares = found.contributions_BCS[0, row].tolist()
+        named = dict(zip(ranker.bundle.model.sources, shares, strict=True))
         assert told == pytest.approx(named, abs=1e-6)
 
 
@@ -114,12 +120,12 @@ def test_strangers_get_trends_and_say_what_they_like(ranker: SlateRanker) -> Non
     context = Context(categories=["music"], session_items=["i0000003"])
     request = RecommendRequest(user_id="nobody", k=50, context=context)
     channels = {item.channel for item in ranker.recommend(request).items}
-    assert {"category", "content", "item_to_item"} <= channels
+    assert {"category", "item_ridge"} <= channels
 
 
 def test_regulars_are_answered_from_many_channels(ranker: SlateRanker) -> None:
     channels = {item.channel for user in REGULARS for item in slate(ranker, user, 30)}
-    assert {"item_to_item", "friends", "content", "new", "trending"} <= channels
+    assert {"item_ridge", "user_ridge", "friends", "new", "trending"} <= channels
 
 
 def test_an_allow_list_is_ranked_whole(ranker: SlateRanker) -> None:
@@ -133,7 +139,7 @@ def test_an_allow_list_is_ranked_whole(ranker: SlateRanker) -> None:
 def test_an_item_no_channel_thought_of_says_so(ranker: SlateRanker, store: FeatureStore) -> None:
     narrow = SlateRanker(ranker.bundle, store, ranker.clock, candidates_per_channel=1)
     items = slate(narrow, REGULARS[0], 100, allow=ranker.snapshot.item_ids)
-    assert {"allow_list", "item_to_item"} <= {item.channel for item in items}
+    assert {"allow_list", "item_ridge"} <= {item.channel for item in items}
     assert len(items) == len(slate(ranker, REGULARS[0], 100))
 
 

@@ -175,7 +175,7 @@ def test_a_damaged_file_is_refused(copy: Path) -> None:
 def test_another_format_is_refused(copy: Path) -> None:
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"format_version": 99}))
-    with pytest.raises(ValueError, match=r"format version 99, this code reads 1; train again"):
+    with pytest.raises(ValueError, match=r"format version 99, this code reads 2; train again"):
         load_bundle(copy)
     (copy / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="cannot be read"):

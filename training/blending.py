@@ -1,0 +1,103 @@
+"""The trained models and the channels become fused scores, and the fused score a probability.
+
+In: models that were trained, the events and labels they were trained on. Out: a blend for the model
+with all sources and one for each ablation, weights learnt on the validation period; calibration and
+each source's share in the served score.
+"""
+
+# Shapes: n labels, P candidates of a label, K channels
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from training.attribution import Beside, mean_contributions
+from training.baselines import Scorer
+from training.blend import Blend, learn_blend
+from training.calibration import Calibration, fit_calibration, labelled, sampled_scores
+from training.channels import fit_channels, fit_without
+from training.classification import Figures, classify
+from training.dataset import Batches, TrainingData
+from training.events import Events, SplitName
+from training.labels import Labels
+from training.model import FusionModel
+from training.queries import QueryOptions, build_queries
+from training.scorer import FusedScorer, QueryFeatures
+from training.served import MODEL, Served, label_terms
+from training.sources import Sources
+
+# Ten weights need no more; a validation query costs as much as one of the test.
+VALIDATION = QueryOptions(max_users=1_000, max_queries_per_user=2)
+CALIBRATED_LABELS = 4_000  # of a period: two parameters, and an AUC to about a percent
+ATTRIBUTED_LABELS = 500  # enough for a share of each source to about a percent
+
+
+def fuse_models(
+    models: Mapping[str, FusionModel], features: QueryFeatures, events: Events, sources: Sources
+) -> dict[str, Blend]:
+    """Each model with the channels of its sources; `models` is by name, the first has them all and
+    the others are called "without SOURCE".
+    """
+    validation = build_queries(events, "validation", VALIDATION)
+    blends: dict[str, Blend] = {}
+    for name, model in models.items():
+        lacks = name.removeprefix("without ") if blends else ""
+        channels = fit_without(events, sources, lacks) if lacks else fit_channels(events, sources)
+        scorers: list[Scorer] = [FusedScorer(MODEL, model, features), *channels]
+        blends[name] = learn_blend(scorers, validation)
+        blends[name].name = name
+    return blends
+
+
+def calibrate(
+    served: Served,
+    model: FusionModel,
+    data: TrainingData,
+    events: Events,
+    labels: Mapping[SplitName, Labels],
+) -> tuple[Calibration, Figures]:
+    """Calibration of the served score from validation labels, and its figures on test labels."""
+    scores, truth = served_scores(served, model, data, events, labels["validation"])
+    calibration = fit_calibration(scores, truth)
+    test_scores, test_truth = served_scores(served, model, data, events, labels["test"])
+    probabilities = (calibration.probability(scores), calibration.probability(test_scores))
+    return calibration, classify(probabilities[0], truth, probabilities[1], test_truth)
+
+
+def served_scores(
+    served: Served, model: FusionModel, data: TrainingData, events: Events, labels: Labels
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Served scores of some positives and their first negatives, and which are positives."""
+    examples = data.examples[labels.split]
+    chosen = np.random.default_rng(0).permutation(len(labels))[:CALIBRATED_LABELS]
+    some = labels.take(np.sort(chosen))
+    logits_n2 = sampled_scores(model, data, examples, 2)[np.sort(chosen)]
+    weight_n, terms_n2K = label_terms(served, events, some)
+    return labelled(weight_n[:, None] * logits_n2 + terms_n2K.sum(-1), some.mask)
+
+
+def contributions(
+    served: Served,
+    model: FusionModel,
+    data: TrainingData,
+    events: Events,
+    labels: Mapping[SplitName, Labels],
+) -> dict[str, float]:
+    """Mean absolute Shapley value of each source in the served score of some test positives."""
+    examples = data.examples["test"]
+    chosen = np.random.default_rng(0).permutation(len(examples))[:ATTRIBUTED_LABELS]
+    batch = Batches(data, torch.device("cpu")).gather(examples, chosen, np.arange(1))
+    weight_n, terms_nPK = label_terms(served, events, labels["test"].take(chosen))
+    with torch.inference_mode():
+        user = model.user_tokens(batch.users)
+        item = model.item_tokens(batch.items, batch.item_ids.flatten())
+        beside = Beside(
+            torch.from_numpy(weight_n),
+            torch.from_numpy(terms_nPK[:, :1].astype(np.float64)),
+            served.lives(model.sources, user.present),
+        )
+        return mean_contributions(model, user, item.map(lambda tensor: tensor[:, None]), beside)
