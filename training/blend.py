@@ -93,6 +93,10 @@ class Blend:
             total_BI += weights_BK[:, place, None] * feature(channel, queries, rows)
         return total_BI
 
+    def over(self, channels: Sequence[Scorer]) -> "Blend":
+        """The same weights over the same channels, fitted on something else."""
+        return Blend(channels, self.weights_NK, self.name, self.steps)
+
     def weights_of(self, history_lengths_B: Ints) -> Floats:
         """What each channel weighs, [B, K], for users with so many take-ups before the instant."""
         return np.asarray(self.weights_NK[self.bands(history_lengths_B)])

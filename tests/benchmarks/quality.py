@@ -4,7 +4,8 @@
 folders from `--source` (default POTLUCK_REAL_DATA, else ../shared/data), builds the tables once
 under `--work`, and prints a table. Weights are learnt on validation; test is asked once a seed. The
 spread is the standard deviation over seeds, the interval a bootstrap over users of the first seed;
-where the split is fixed, the seed only draws the queries that weights are learnt from.
+where the split is fixed, the seed only draws the queries that weights are learnt from. Under
+`global-time` every scorer, baselines as well, is fitted on validation too before it is asked.
 """
 
 import argparse
@@ -17,21 +18,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from feast import FeatureStore
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from feature_repo.pipelines import build
 from training.baselines import Scorer
-from training.blend import Blend, BlendOptions, learn_blend
+from training.blend import BlendOptions, learn_blend
 from training.bootstrap import Interval, intervals, user_means
+from training.bundle import load_bundle
+from training.events import read_events
 from training.metrics import ndcg, recall
 from training.protocols import PROTOCOLS, Protocol, Recipe, Trial
 from training.queries import Queries
 from training.ranking import hits, top_items
+from training.scorer import FusedScorer, QueryFeatures
 
 K = 10
 METRICS = {f"recall@{K}": recall, f"ndcg@{K}": ndcg}
 LEAD = f"ndcg@{K}"
+STEPS = (1, 5, 20)  # take-ups of a user from which weights of their own are learnt
 FOLDERS = {
     "lastfm": "hetrec2011-lastfm-2k",
     "movielens": "ml-latest-small",
@@ -95,26 +101,43 @@ class Table:
     """Scorer -> metric: the blend's figure less the scorer's on the first seed, paired by user."""
 
 
-def run(protocol: Protocol, data_dir: Path, seeds: Sequence[int], refit: bool) -> Table:
-    """Every seed: fit, measure, learn the weights on validation, measure the blend."""
+def run(
+    protocol: Protocol,
+    data_dir: Path,
+    seeds: Sequence[int],
+    refit: bool = False,
+    model: Scorer | None = None,
+) -> Table:
+    """Every seed: fit, learn the weights on validation, measure the parts and the blend.
+
+    A trained fusion model, if given, is one more scorer of the blend and is not fitted again.
+    """
     table = Table()
-    channels: list[Scorer] = []
+    extra = [model] if model else []
+    fitted: list[Scorer] = []
     for seed in tqdm(seeds, desc="seeds"):
-        if protocol.splits_at_random or not channels:
+        if protocol.splits_at_random or not fitted:
             trial = protocol.trial(data_dir, seed)
-            measure_each(trial, protocol.baselines, table.baselines, seed)
-            channels = measure_each(trial, protocol.channels, table.channels, seed)
+            asked = protocol.refit(data_dir, trial) if protocol.refits else trial
+            measure_each(asked, protocol.baselines, table.baselines, seed)
+            asking = measure_each(asked, protocol.channels, table.channels, seed) + extra
+            fitted = fit_each(trial, protocol.channels) + extra if protocol.refits else asking
+            if model:
+                table.fused.setdefault("model alone", Measured()).add(model, asked.test, seed)
         started = time.perf_counter()
-        blend = learn_blend(channels, trial.validation, BlendOptions(seed=seed), progress=True)
+        options = BlendOptions(seed=seed, steps=STEPS)
+        blend = learn_blend(fitted, trial.validation, options, progress=True)
         table.weights.append(blend.by_channel())
         fused = table.fused.setdefault("fused", Measured())
         fused.fit_s.append(time.perf_counter() - started)
-        fused.add(blend, trial.test, seed)
+        fused.add(blend.over(asking), asked.test, seed)
         if not table.ahead:
-            table.ahead = differences(fused, {**table.baselines, **table.channels}, trial.test)
-        if refit:
-            again = fit_again(protocol, data_dir, trial, blend)
-            table.fused.setdefault("fused, refit", Measured()).add(*again, seed)
+            others = {**table.baselines, **table.channels, **table.fused}
+            table.ahead = differences(fused, others, asked.test)
+        if refit and not protocol.refits:
+            later = protocol.refit(data_dir, trial)
+            again = blend.over(fit_each(later, protocol.channels) + extra)
+            table.fused.setdefault("fused, refit", Measured()).add(again, later.test, seed)
     return table
 
 
@@ -128,7 +151,14 @@ def differences(
             queries.user_index,
         )
         for name, other in others.items()
+        if other is not fused
     }
+
+
+def fit_each(trial: Trial, recipes: Mapping[str, Recipe]) -> list[Scorer]:
+    """Every scorer whose sources there are."""
+    possible = trial.possible(dict(recipes))
+    return [recipe.fit(trial.events, trial.sources) for recipe in possible.values()]
 
 
 def measure_each(
@@ -146,18 +176,6 @@ def measure_each(
     return scorers
 
 
-def fit_again(
-    protocol: Protocol, data_dir: Path, trial: Trial, blend: Blend
-) -> tuple[Blend, Queries]:
-    """The blend with its weights kept and its channels fitted on validation as well."""
-    later = protocol.refit(data_dir, trial)
-    channels = [
-        recipe.fit(later.events, later.sources)
-        for recipe in later.possible(protocol.channels).values()
-    ]
-    return Blend(channels, blend.weights, name="fused, refit"), later.test
-
-
 def print_table(table: Table, protocol: Protocol) -> None:
     """Published figures and ours, with spread over seeds, interval over users and fitting cost."""
     head = "".join(f"{name:>10s}{'± seeds':>9s}{'95 % of users':>18s}" for name in METRICS)
@@ -173,11 +191,17 @@ def print_table(table: Table, protocol: Protocol) -> None:
     best = max(table.channels, key=lambda name: float(np.mean(table.channels[name].values[LEAD])))
     ahead = table.ahead[best][LEAD]
     if ahead.low is not None and ahead.high is not None:
+        own, other = table.fused["fused"].interval[LEAD], table.channels[best].interval[LEAD]
         print(
-            f"fused less {best}: {ahead.mean:+.4f} {LEAD} ({ahead.low:+.4f} to {ahead.high:+.4f})"
+            f"fused less {best}: {ahead.mean:+.4f} {LEAD} ({ahead.low:+.4f} to {ahead.high:+.4f}), "
+            f"intervals {'disjoint' if own.above(other) else 'overlap'}"
         )
     weights = {name: np.mean([one[name] for one in table.weights]) for name in table.weights[0]}
     print("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
+
+
+def summary_of(table: Table, name: str) -> dict[str, object] | None:
+    return table.fused[name].summary() if name in table.fused else None
 
 
 def as_json(table: Table, flags: argparse.Namespace, protocol: Protocol, wall_s: float) -> str:
@@ -187,7 +211,8 @@ def as_json(table: Table, flags: argparse.Namespace, protocol: Protocol, wall_s:
         "dataset": flags.dataset,
         "seeds": flags.seeds,
         "fused": table.fused["fused"].summary(),
-        "fused_refit": table.fused["fused, refit"].summary() if flags.refit else None,
+        "fused_refit": summary_of(table, "fused, refit"),
+        "model_alone": summary_of(table, "model alone"),
         **{
             part: {name: measured.summary() for name, measured in found.items()}
             for part, found in parts.items()
@@ -214,13 +239,39 @@ def built_tables(dataset: str, source: Path, work: Path) -> Path:
     return out
 
 
+def trained_model(run: Path, repo: Path, data_dir: Path) -> FusedScorer:
+    """The model of a run that has learnt from the training period alone.
+
+    ValueError if the run's data are others than these.
+    """
+    evaluated = run / "evaluated"  # beside it, the bundle to serve has learnt from all periods
+    bundle = load_bundle(evaluated if evaluated.is_dir() else run / "bundle")
+    events = read_events(data_dir)
+    known = bundle.items.column("item_id").to_pylist()
+    if known != events.item_ids.tolist():
+        raise ValueError(f"{run} knows {len(known)} items that are not those of {data_dir}")
+    store = FeatureStore(repo_path=str(repo))
+    features = QueryFeatures(store, bundle.schema, bundle.encoder, events)
+    return FusedScorer("model", bundle.model, features)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--protocol", choices=PROTOCOLS, help=f"default {DEFAULT}")
     parser.add_argument("--dataset", choices=FOLDERS, help="of global-time; default lastfm")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to this, less one")
-    parser.add_argument("--refit", action="store_true", help="also fit on validation before test")
+    parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="also fit on validation before test, where the protocol does not anyway",
+    )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        help="folder of a run by training.train on the same data: its model joins the blend",
+    )
+    parser.add_argument("--repo", type=Path, default=Path("feature_repo"), help="of that run")
     parser.add_argument(
         "--source", type=Path, default=Path(os.environ.get("POTLUCK_REAL_DATA", REAL_DATA))
     )
@@ -242,7 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if flags.protocol is None else 2
     started = time.perf_counter()
     data_dir = built_tables(flags.dataset, folder, flags.work)
-    table = run(PROTOCOLS[name], data_dir, range(flags.seeds), flags.refit)
+    model = trained_model(flags.run, flags.repo, data_dir) if flags.run else None
+    table = run(PROTOCOLS[name], data_dir, range(flags.seeds), flags.refit, model)
     print_table(table, PROTOCOLS[name])
     wall_s = time.perf_counter() - started
     flags.json.write_text(as_json(table, flags, PROTOCOLS[name], wall_s), encoding="utf-8")

@@ -1,13 +1,17 @@
 """The benchmark's command: figures as JSON, a table for people, and what it says without data."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.benchmarks.quality import main, run
+from tests.benchmarks.quality import Measured, main, run
 from tests.channels.tables import link, play, tag, write_tables
+from training.baselines import Ints, Scores
 from training.protocols import PROTOCOLS
+from training.queries import Queries
 
 
 @pytest.fixture
@@ -32,6 +36,36 @@ def test_every_seed_fits_measures_and_blends(shop: Path) -> None:
         for values in measured.values.values():
             assert len(values) == 2
             assert all(0.0 <= value <= 1.0 for value in values)
+
+
+def test_where_a_protocol_refits_everything_is_asked_after_it(shop: Path) -> None:
+    published = PROTOCOLS["lastfm-recbole"]
+    refitted = run(replace(published, refits=True), shop, range(1))
+    beside = run(published, shop, range(1), refit=True)
+    assert refitted.fused["fused"].values == beside.fused["fused, refit"].values
+    assert refitted.weights == beside.weights
+    assert set(refitted.fused) == {"fused"}
+    later = published.refit(shop, published.trial(shop, 0))
+    for name, recipe in published.baselines.items():
+        again = Measured()
+        again.add(recipe.fit(later.events, later.sources), later.test, 0)
+        assert refitted.baselines[name].values == again.values
+
+
+def test_a_trained_model_is_one_more_scorer(shop: Path) -> None:
+    class Model:
+        name = "model"
+
+        def score(self, queries: Queries, rows: Ints) -> Scores:
+            scores = np.zeros((len(rows), queries.num_items), np.float32)
+            scores[queries.relevant.flat(rows)] = 1.0
+            return scores
+
+    table = run(PROTOCOLS["lastfm-recbole"], shop, range(2), model=Model())
+    assert [max(one, key=lambda name: one[name]) for one in table.weights] == ["model"] * 2
+    assert table.fused["model alone"].values["ndcg@10"] == [1.0, 1.0]
+    assert table.fused["fused"].values["ndcg@10"] == [1.0, 1.0]
+    assert "model alone" in table.ahead
 
 
 def test_the_command_writes_figures_and_a_table(
