@@ -19,6 +19,7 @@ FIRST = 0xE000
 PRIVATE = re.compile("[\ue000-\uf8ff]")
 # Letters and digits, but for Chinese, Japanese and Korean ones: those stand beside names unspaced.
 LETTER = r"[^\W_\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]"
+LETTERS = re.compile(rf"{LETTER}+")
 WORDS = re.compile(r"[^\W_]+")
 LIKENESS = 0.85
 SHORTEST_LIKE = 6  # letters: "Heat" and "Heart" are two names, "Portishead" and "Portishad" one
@@ -88,8 +89,10 @@ def _mentions(record: Evidence) -> tuple[Mention, ...]:
 
 def _replaced(text: str, name: str, char: str, exact: bool) -> str:
     words = WORDS.findall(fold(name))
+    # As it is spelt first: a name's own marks go with it.
+    text = re.sub(rf"(?<!{LETTER}){re.escape(name)}(?!{LETTER})", char, text)
     if exact or not words:
-        return re.sub(rf"(?<!{LETTER}){re.escape(name)}(?!{LETTER})", char, text)
+        return text
     joined = r"[^\w\ue000-\uf8ff]*".join(
         "(?:and|&)" if word == "and" else re.escape(word) for word in words
     )
@@ -110,7 +113,7 @@ def _near_misses_replaced(text: str, name: str, char: str, words: Collection[str
     if len(wanted) < SHORTEST_LIKE:
         return text
     length = len(wanted.split())
-    found = list(WORDS.finditer(text))
+    found = list(LETTERS.finditer(text))
     for size in {length, length + 1, max(1, length - 1)}:
         for first, last in zip(found, found[size - 1 :], strict=False):
             part = text[first.start() : last.end()]

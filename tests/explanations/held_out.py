@@ -8,8 +8,9 @@ import random
 
 from serving.evidence import Evidence
 from serving.names import plain
+from tests.explanations.english import DEEDS, JOINTS
 from tests.explanations.faults import Names, Plant, added, strangers
-from tests.explanations.paraphrases import DEEDS, JOINTS, Part, Sentence, names_of
+from tests.explanations.paraphrases import Part, Sentence, names_of
 
 OPENINGS = (
     "Based on your activity we recommend {title}: ",

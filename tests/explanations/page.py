@@ -16,16 +16,10 @@ from serving.api import Context
 from serving.checker import check
 from serving.evidence import Evidence
 from serving.ranker import SlateRanker
-from tests.benchmarks.explanations import (
-    Pair,
-    RememberedWriter,
-    StandingClock,
-    draw_pairs,
-    make_parser,
-    shown_explanations,
-)
+from tests.benchmarks.explanations import make_parser, shown_explanations
 from tests.explanations.faults import PLANTS
 from tests.explanations.held_out import held_out_sentence
+from tests.explanations.pairs import Pair, RememberedWriter, StandingClock, draw_pairs
 from tests.explanations.paraphrases import true_sentence
 from training.bundle import load_bundle
 

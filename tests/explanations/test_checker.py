@@ -7,6 +7,8 @@ import pytest
 from serving.checker import check, cut
 from serving.evidence import Evidence
 from serving.phrases import Language
+from tests.explanations.chinese import CHINESE
+from tests.explanations.english import ENGLISH
 from tests.explanations.faults import PLANTS
 from tests.explanations.paraphrases import true_sentence
 from tests.explanations.records import (
@@ -20,6 +22,7 @@ from tests.explanations.records import (
     shares,
     took,
 )
+from tests.explanations.wordings import Wordings
 
 OTHER_NAMES = ("Alien", "Scarface", "The Blue Umbrella", "Miller's Crossing", "Amélie")
 
@@ -113,19 +116,20 @@ def test_friends_and_popularity_need_evidence() -> None:
     assert check("We suggest Massive Attack, it is popular lately.", MUSIC).problems
 
 
+@pytest.mark.parametrize("wordings", [ENGLISH, CHINESE])
 @pytest.mark.parametrize("kind", PLANTS)
-def test_planted_paraphrases_are_stopped_and_true_ones_pass(kind: str) -> None:
+def test_planted_paraphrases_are_stopped_and_true_ones_pass(kind: str, wordings: Wordings) -> None:
     """By construction of the sentences; the benchmark does the same on real records."""
-    rng = random.Random(kind)
+    rng, language = random.Random(kind), wordings.language
     stopped = passed = planted = 0
     for _ in range(60):
         record = rng.choice([MOVIE, MUSIC, POPULAR])
-        sentence = true_sentence(record, rng)
-        passed += check(str(sentence), record).is_supported
+        sentence = true_sentence(record, rng, wordings)
+        passed += check(str(sentence), record, language).is_supported
         faulty = PLANTS[kind](sentence, record, OTHER_NAMES, rng)
         if faulty is not None:
             planted += 1
-            stopped += not check(str(faulty), record).is_supported
+            stopped += not check(str(faulty), record, language).is_supported
     assert planted >= 20
     assert stopped == planted
     assert passed >= 57
@@ -189,7 +193,17 @@ def test_what_is_not_supported_is_cut(text: str, left: str | None) -> None:
         ("推荐Heat，因为你有3位朋友也选了它。", "zh", True),
         ("推荐Heat，因为你有三位朋友选了它，而且它和你选过的内容都与Crime有关。", "zh", True),
         ("Heat值得一试：它近来位列最受欢迎的前50名。", "zh", True),
+        ("既然你喜欢Casino，那么Heat应该也合你的口味。", "zh", True),
+        ("Heat与Casino相似，而你喜欢the godfather。", "zh", True),
+        ("Heat可能适合你，因为至少2位朋友选了它，而且它最近很热门。", "zh", True),
+        ("推荐Heat，因为你喜欢The Godfathr。", "zh", True),
         ("推荐“Heat”，因为你不喜欢“Casino”。", "zh", False),
+        ("推荐“Casino”，因为你喜欢“The Godfather”。", "zh", False),
+        ("你喜欢“Heat”，所以推荐它。", "zh", False),
+        ("推荐“Heat”，因为超过3位朋友选了它。", "zh", False),
+        ("推荐“Heat”，因为它以前位列最受欢迎的前50名。", "zh", False),
+        ("推荐“Heat”，它和你看过的“Casino”相似。", "zh", False),
+        ("推荐“Heat”，“Casino”近来很受欢迎。", "zh", False),
         ("推荐“Heat”，因为你看过“Casino”。", "zh", False),
         ("推荐“Heat”，因为你喜欢“Scarface”。", "zh", False),
         ("推荐“Heat”，因为你有4位朋友也选了它。", "zh", False),

@@ -11,8 +11,8 @@ import string
 from serving.evidence import Evidence
 from serving.names import plain
 from serving.phrases import Language
+from tests.explanations.english import DEEDS, ENGLISH, NUMBER_NAMES
 from tests.explanations.faults import Names, strangers
-from tests.explanations.paraphrases import DEEDS, NUMBER_NAMES, listed
 
 # {t} the item, {p} a past item, {pp} one or more by the same action, {d} what the user did,
 # {g} a shared term, {gg} one or more, {n} friends in figures, {nw} in words, {m} places;
@@ -369,4 +369,4 @@ def _values(
 
 
 def _list(names: list[str] | tuple[str, ...], language: Language) -> str:
-    return listed(names) if language == "en" else "和".join(names)
+    return ENGLISH.listed(names) if language == "en" else "和".join(names)
