@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.channels.conftest import EVERYTHING, random_sources
+from training.als import ALS, ALSOptions
 from training.baselines import Scorer
 from training.blend import Blend
 from training.descent import DescentOptions
@@ -36,6 +37,7 @@ FITS: dict[str, Callable[[Events, Sources], Scorer]] = {
     "text-link": TextLink,
     "friends": FriendsTaste,
     "terms": lambda _, sources: TermProfile(sources, 0.6),
+    "als": lambda events, sources: ALS(events, sources, ALSOptions(width=8)),
     "bpr": lambda events, _: MatrixFactors(events, MatrixFactorsOptions(width=8, descent=SHORT)),
     "light-graph": lambda events, sources: LightGraph(events, sources, SOCIAL),
     "sasrec": lambda events, sources: Sasrec(events, sources.vectors_ID, SEQUENCE),
@@ -138,6 +140,7 @@ def test_a_data_set_with_take_ups_alone_will_do(events: Events, queries: Queries
         "user-ridge",
         "item-ridge",
         "transitions",
+        "als",
         "bpr",
         "light-graph",
         "sasrec",

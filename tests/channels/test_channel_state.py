@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from training.als import ALS, ALSOptions
 from training.blend import Blend, feature
 from training.channel_state import Channel, restored, state_of
 from training.descent import DescentOptions
@@ -34,6 +35,7 @@ FITS: dict[str, Callable[[Events, Sources], Channel]] = {
     "text-link": TextLink,
     "friends": FriendsTaste,
     "terms": lambda _, sources: TermProfile(sources, 0.6),
+    "als": lambda events, sources: ALS(events, sources, ALSOptions(width=8)),
     "bpr": lambda events, _: MatrixFactors(events, MatrixFactorsOptions(width=8, descent=SHORT)),
     "light-graph": lambda events, sources: LightGraph(events, sources, SOCIAL),
     "sasrec": lambda events, sources: Sasrec(events, sources.vectors_ID, SEQUENCE),
