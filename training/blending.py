@@ -9,7 +9,7 @@ each source's share in the served score.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -42,15 +42,18 @@ def fuse_models(
     """Each model with the channels of its sources; `models` is by name, the first has them all and
     the others are called "without SOURCE".
     """
-    validation = build_queries(events, "validation", VALIDATION)
     blends: dict[str, Blend] = {}
     for name, model in models.items():
         lacks = name.removeprefix("without ") if blends else ""
         channels = fit_without(events, sources, lacks) if lacks else fit_channels(events, sources)
-        scorers: list[Scorer] = [FusedScorer(MODEL, model, features), *channels]
-        blends[name] = learn_blend(scorers, validation)
+        blends[name] = fuse_one(FusedScorer(MODEL, model, features), channels, events)
         blends[name].name = name
     return blends
+
+
+def fuse_one(model: FusedScorer, channels: Sequence[Scorer], events: Events) -> Blend:
+    """A model and channels, with weights learnt on the validation period."""
+    return learn_blend([model, *channels], build_queries(events, "validation", VALIDATION))
 
 
 def calibrate(

@@ -5,6 +5,7 @@ for everything that the data set has. How they are fused with the model is in `b
 served of it in `served.py`.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from training.sources import Sources, Vectors, read_sources
 from training.text_link import unit
 
 TEXT = "text"
+# What of `Sources` a source tag brings; all else is of behaviour.
+FIELDS = {"social": "friends_UU", "item": "terms_IG", TEXT: "vectors_ID"}
 
 
 def known_sources(store: FeatureStore, encoder: Encoder, data_dir: Path, events: Events) -> Sources:
@@ -54,8 +57,7 @@ def text_vectors(store: FeatureStore, encoder: Encoder, events: Events) -> Vecto
 
 def without(sources: Sources, source: str) -> Sources:
     """The sources less what one source tag brings."""
-    fields = {"social": "friends_UU", "item": "terms_IG", TEXT: "vectors_ID"}
-    return replace(sources, **{fields[source]: None}) if source in fields else sources
+    return replace(sources, **{FIELDS[source]: None}) if source in FIELDS else sources
 
 
 def fit_channels(events: Events, sources: Sources) -> list[Scorer]:
@@ -75,6 +77,14 @@ def fit_without(events: Events, sources: Sources, source: str) -> list[Scorer]:
     """The channels of somebody who has never had this source."""
     fitted: list[Any] = fit_channels(events, without(sources, source))
     return [channel for channel in fitted if source not in channel.sources]
+
+
+def fit_with(events: Events, sources: Sources, kept: Collection[str]) -> list[Scorer]:
+    """The channels of somebody who has never had any other source than these."""
+    for source in {*FIELDS} - {*kept}:
+        sources = without(sources, source)
+    fitted: list[Any] = fit_channels(events, sources)
+    return [channel for channel in fitted if {*channel.sources} <= {*kept}]
 
 
 def everything(events: Events) -> Events:

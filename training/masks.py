@@ -5,8 +5,8 @@ and the scores of the items to be found. What is costly and the same under every
 tokens, candidates, order of equal scores) is worked out once a block.
 """
 
-# Shapes: M masks, Q queries, B queries of a block, I items, U users, S sources, K places of a list,
-#         P items to be found, over all queries
+# Shapes: M masks, Q queries, B queries of a block, I items, U users, S sources,
+#         K places of a list, or channels, P items to be found, over all queries
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from training.projector import US_PER_DAY
 from training.queries import Queries
 from training.ranking import check_scores, select, tie_order
 from training.scorer import FusedScorer
+from training.served import PERSONAL, Served
 from training.tokens import SideTokens
 
 Bools = NDArray[np.bool_]
@@ -64,11 +65,16 @@ class MaskedLists:
     """Scores of the items to be found, query by query."""
 
 
-class MaskableModel:
-    """The fusion model as something to mask; `scorer` reads its features."""
+class MaskableServed:
+    """The served score as something to mask: the model's logit, and channels beside it.
 
-    def __init__(self, scorer: FusedScorer) -> None:
-        self.name, self.scorer = scorer.name, scorer
+    A channel says nothing once a source that it lives on is hidden: of whoever asks where it is a
+    personal source, of the item otherwise.
+    """
+
+    def __init__(self, scorer: FusedScorer, served: Served, name: str) -> None:
+        """`scorer` is the model's own; `served` must have learnt from the training period alone."""
+        self.scorer, self.served, self.name = scorer, served, name
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -85,18 +91,38 @@ class MaskableModel:
             for day in np.unique(days).tolist()
             for places in [np.flatnonzero(days == day)]
         ]
-        users = queries.user_index[rows]
+        known_BS = torch.zeros(len(rows), len(self.sources), dtype=torch.bool)
+        for places, user, _ in sides:
+            known_BS[torch.from_numpy(places)] = user.present
+        lives_BKS = self.served.lives(self.sources, known_BS).numpy()
+        weight_B1 = self.served.weights_of(queries, rows)[:, :1].astype(np.float32)
+        terms_KBI = self.served.terms(queries, rows)
         for mask in masks:
+            users_BS = mask.users_US[queries.user_index[rows]]
             scores_BI = np.empty((len(rows), queries.num_items), np.float32)
             for places, user, item in sides:
-                seen_BS = torch.from_numpy(mask.users_US[users[places]])
-                scores_BI[places] = self.score(
-                    user.masked(seen_BS), item.masked(torch.from_numpy(mask.items_IS))
-                )
+                scores_BI[places] = self.logits(user, item, users_BS[places], mask.items_IS)
+            scores_BI *= weight_B1
+            for place, term_BI in enumerate(terms_KBI):
+                lives_BS = lives_BKS[:, place]
+                scores_BI += self.speaks(lives_BS, users_BS, mask.items_IS) * term_BI
             yield scores_BI
 
-    def score(self, user: SideTokens, item: SideTokens) -> Scores:
-        return np.asarray(self.scorer.model.score(user, item).numpy())
+    def logits(
+        self, user: SideTokens, item: SideTokens, users_BS: Bools, items_IS: Bools
+    ) -> Scores:
+        """The model's scores [B, I] with these sources left."""
+        seen = user.masked(torch.from_numpy(users_BS)), item.masked(torch.from_numpy(items_IS))
+        return np.asarray(self.scorer.model.score(*seen).numpy())
+
+    def speaks(self, lives_BS: Bools, users_BS: Bools, items_IS: Bools) -> Bools:
+        """Whether a channel that lives on these sources has all of them, [B, I]."""
+        personal_S = np.isin(self.sources, PERSONAL)
+        users_lack_B = (lives_BS & ~users_BS & personal_S).any(axis=1, keepdims=True)
+        # What a channel reads of items is the same for everybody.
+        needs_S = lives_BS.any(axis=0) & ~personal_S
+        items_lack_I = (needs_S & ~items_IS).any(axis=1)
+        return np.asarray(~(users_lack_B | items_lack_I))
 
 
 def only(sources: Collection[str], scorer: Maskable, queries: Queries) -> Mask:

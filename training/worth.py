@@ -18,17 +18,21 @@ from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo, write_text_atomic
 from training.attribution import subsets
+from training.blending import fuse_one
 from training.bundle import BUNDLE, EVALUATED, Bundle, load_bundle
+from training.channels import fit_channels, fit_with, known_sources
 from training.evaluate import REFERENCE
 from training.events import Events, Ints, read_events
-from training.masks import Maskable, MaskableModel, masked_lists, only
+from training.masks import Maskable, MaskableServed, masked_lists, only
 from training.queries import Queries, QueryOptions, build_queries
 from training.ranking import top_items
 from training.report import read_report, write_report
 from training.retrained import Retrained, choices
 from training.robustness import missing_rows
 from training.scorer import FusedScorer, QueryFeatures
+from training.served import MODEL, Served
 from training.slices import Slices, build_slices, cold_slices, read_friends
+from training.sources import Sources
 from training.tuning import tuned_baselines
 from training.valuation import (
     FUSED,
@@ -57,12 +61,16 @@ class Opened:
     queries: Queries
     slices: Slices
     features: QueryFeatures
+    sources: Sources
+    """What channels are fitted on, of the training period."""
 
 
 def measure_worth(flags: argparse.Namespace) -> Worth:
     """Measure everything that the flags ask for; ValueError says what does not fit together."""
     opened = open_run(flags)
-    scorer = MaskableModel(FusedScorer(FUSED, opened.bundle.model, opened.features))
+    # The bundle's channels have counted all events: only their weights are taken over.
+    served = opened.bundle.served.refitted(fit_channels(opened.events, opened.sources))
+    scorer = MaskableServed(FusedScorer(MODEL, opened.bundle.model, opened.features), served, FUSED)
     others = popular_lately(opened, flags.seed)
     others |= retrained(opened, flags.run / KEPT, KINDS[flags.retrain], flags.seed)
     lists, shares = hidden(scorer, opened.queries, others, flags.seed)
@@ -98,7 +106,8 @@ def open_run(flags: argparse.Namespace) -> Opened:
     standing, cold = build_slices(queries, read_friends(flags.data, events)), cold_slices(queries)
     slices = Slices(standing.queries | cold.queries, standing.items | cold.items, cold.pairs)
     features = QueryFeatures(store, bundle.schema, bundle.encoder, events)
-    return Opened(bundle, store, events, queries, slices, features)
+    sources = known_sources(store, bundle.encoder, flags.data, events)
+    return Opened(bundle, store, events, queries, slices, features, sources)
 
 
 def popular_lately(opened: Opened, seed: int) -> dict[str, Ints]:
@@ -112,11 +121,14 @@ def popular_lately(opened: Opened, seed: int) -> dict[str, Ints]:
 
 
 def retrained(opened: Opened, folder: Path, kinds: Sequence[str], seed: int) -> dict[str, Ints]:
-    """Lists of models that never had a source, or had only one."""
+    """Lists of models and channels that never had a source, or had only one, fused anew."""
     training = Retrained(opened.bundle, opened.store, opened.events, folder)
     lists = {}
     for name, model in training.models(choices(opened.bundle.schema, kinds)).items():
-        scorer = MaskableModel(FusedScorer(name, model, opened.features))
+        model_alone = FusedScorer(MODEL, model, opened.features)
+        channels = fit_with(opened.events, opened.sources, model.sources)
+        blend = fuse_one(model_alone, channels, opened.events)
+        scorer = MaskableServed(model_alone, Served.of(blend), name)
         whole = [only(scorer.sources, scorer, opened.queries)]
         found = masked_lists(scorer, opened.queries, whole, K, seed, progress=True)
         lists[name + RETRAINED] = found.top_MQK[0]
