@@ -51,8 +51,32 @@ def test_feast_6787_labels_of_one_user_and_instant_are_all_kept(tmp_path: Path) 
     assert result["impression"].tolist() == [7, 7, 9]
 
 
+def test_feast_5590_candidates_of_one_user_and_instant_are_all_kept(tmp_path: Path) -> None:
+    """A user's view, an item's and an on-demand view of both: the file store keeps 1 of 2."""
+    users = view_of(tmp_path, "u", {"user_id": ["ann", "bob"], "at": [at(1)] * 2, "value": [2, 3]})
+    rows = {"item_id": ["x", "y"], "at": [at(1)] * 2, "price": [10.0, 20.0]}
+    items = view_of(tmp_path, "i", rows, [item], {"price": Float64})
+
+    @on_demand_feature_view(  # type: ignore[untyped-decorator]  # Feast is untyped
+        sources=[users, items], schema=[Field(name="crossed", dtype=Float64)], mode="pandas"
+    )
+    def crossed(inputs: pd.DataFrame) -> pd.DataFrame:
+        import pandas
+
+        return pandas.DataFrame({"crossed": inputs["value"] * inputs["price"]})
+
+    with pytest.warns(RuntimeWarning, match="On demand feature view is an experimental feature"):
+        store = open_store(tmp_path, user, item, users, items, crossed)
+    asked = frame(user_id=["ann", "ann"], item_id=["x", "y"], at=[at(2)] * 2)
+    names = ["u:value", "i:price", "crossed:crossed"]
+    result = store.get_historical_features(asked, names).to_df()
+    assert result["item_id"].tolist() == ["x", "y"]
+    assert values(result["price"]) == [10.0, 20.0]
+    assert values(result["crossed"]) == [20.0, 40.0]
+
+
 @pytest.mark.parametrize("hours", [0.5, 1.0, 1.5, 25.0, 24.0 * 365 * 10])
-def test_feast_5590_a_row_is_found_however_long_ago(tmp_path: Path, hours: float) -> None:
+def test_a_row_is_found_however_long_ago(tmp_path: Path, hours: float) -> None:
     """The Ray store joins in windows of an hour, and drops labels that find nothing in theirs."""
     rows = {"user_id": ["ann", "eve"], "at": [at(0), at(hours + 1)], "value": [1.0, 2.0]}
     store = open_store(tmp_path, user, view_of(tmp_path, "v", rows))

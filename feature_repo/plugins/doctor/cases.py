@@ -69,7 +69,7 @@ def together_case(shape: Shape, other: Shape) -> tuple[Case, Case]:
     The same labels seen from each side; keys that only one side has are left out of the other.
     """
     name = "together with a view of other keys"
-    harm = "Of labels that one view cannot tell apart all but one vanish, with their other keys."
+    harm = "Of labels that differ only in the other view's keys all but one vanish (feast#5590)."
     age = min(_age(shape), _age(other))
     ours, theirs = (_key(shape, 1),) * 2, tuple(_beside(other, shape, n) for n in (1, 2))
     return (
@@ -140,14 +140,14 @@ def _about_time(shape: Shape) -> Iterator[Case]:
     far = ((Row(ann, 0, 0),), (Label(ann, gap),) * 3)
     yield Case(
         "a row from long before the label",
-        "Users who are not there every hour look new (feast#5590).",
+        "Users who are not there every hour look new.",
         (Row(ann, 0, 0),),
         (Label(ann, gap),),
     )
     yield Case(
         "the same, view too big to broadcast",
         "Once the view outgrows broadcast_join_threshold_mb, values older than the join's "
-        "window are missed (feast#5590).",
+        "window are missed.",
         *far,
         past_broadcast=True,
     )
