@@ -54,9 +54,10 @@ class BlendOptions(BaseModel):
     penalty: float = Field(default=1e-3, ge=0)
     """Of squared weights that all bands share, beside a loss that is a mean over the items to be
     found."""
-    steps: tuple[int, ...] = ()
+    steps: tuple[int, ...] = (1, 5, 20)
     """History lengths, ascending, from which weights of their own begin; none for the same weights
-    for everybody."""
+    for everybody. These and the penalty were chosen on the validation periods of Last.fm and
+    MovieLens, by cross-validation over users; optima are flat."""
     band_penalty: float = Field(default=1e-2, ge=0)
     """Of squared deviations from the shared weights, so that a band without queries shares."""
     query_power: float = Field(default=0.5, ge=0, le=1)

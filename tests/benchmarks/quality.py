@@ -37,7 +37,6 @@ from training.scorer import FusedScorer, QueryFeatures
 K = 10
 METRICS = {f"recall@{K}": recall, f"ndcg@{K}": ndcg}
 LEAD = f"ndcg@{K}"
-STEPS = (1, 5, 20)  # take-ups of a user from which weights of their own are learnt
 FOLDERS = {
     "lastfm": "hetrec2011-lastfm-2k",
     "movielens": "ml-latest-small",
@@ -123,10 +122,9 @@ def run(
             asking = measure_each(asked, protocol.channels, table.channels, seed) + extra
             fitted = fit_each(trial, protocol.channels) + extra if protocol.refits else asking
             if model:
-                table.fused.setdefault("model alone", Measured()).add(model, asked.test, seed)
+                table.fused.setdefault("model_alone", Measured()).add(model, asked.test, seed)
         started = time.perf_counter()
-        options = BlendOptions(seed=seed, steps=STEPS)
-        blend = learn_blend(fitted, trial.validation, options, progress=True)
+        blend = learn_blend(fitted, trial.validation, BlendOptions(seed=seed), progress=True)
         table.weights.append(blend.by_channel())
         fused = table.fused.setdefault("fused", Measured())
         fused.fit_s.append(time.perf_counter() - started)
@@ -137,7 +135,7 @@ def run(
         if refit and not protocol.refits:
             later = protocol.refit(data_dir, trial)
             again = blend.over(fit_each(later, protocol.channels) + extra)
-            table.fused.setdefault("fused, refit", Measured()).add(again, later.test, seed)
+            table.fused.setdefault("fused_refit", Measured()).add(again, later.test, seed)
     return table
 
 
@@ -200,19 +198,13 @@ def print_table(table: Table, protocol: Protocol) -> None:
     print("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
 
 
-def summary_of(table: Table, name: str) -> dict[str, object] | None:
-    return table.fused[name].summary() if name in table.fused else None
-
-
 def as_json(table: Table, flags: argparse.Namespace, protocol: Protocol, wall_s: float) -> str:
     parts = {"baselines": table.baselines, "channels": table.channels}
     document = {
         "protocol": flags.protocol or DEFAULT,
         "dataset": flags.dataset,
         "seeds": flags.seeds,
-        "fused": table.fused["fused"].summary(),
-        "fused_refit": summary_of(table, "fused, refit"),
-        "model_alone": summary_of(table, "model alone"),
+        **{name: measured.summary() for name, measured in table.fused.items()},
         **{
             part: {name: measured.summary() for name, measured in found.items()}
             for part, found in parts.items()

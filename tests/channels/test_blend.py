@@ -74,7 +74,7 @@ def test_the_loss_is_the_softmax_of_each_found_item_against_the_others() -> None
         np.array([0]),
     )
     expected = np.mean([np.log1p(np.exp(0.5 - 2.0)), np.log1p(np.exp(0.5 - 1.0))])
-    options = BlendOptions(penalty=0.0, band_penalty=0.0)
+    options = BlendOptions(penalty=0.0, band_penalty=0.0, steps=())
     assert loss_and_gradient(np.array([0.25, 0.75]), head, options)[0] == pytest.approx(expected)
 
 
@@ -101,7 +101,7 @@ def test_weights_follow_the_length_of_the_history(queries: Queries) -> None:
     weights = blend.weights_of(np.array([0, step - 1, step, 900]))
     assert (weights[:2, 0] > weights[:2, 1]).all()
     assert (weights[2:, 1] > weights[2:, 0]).all()
-    everybody = learn_blend([for_new, for_known], queries, BlendOptions(head=8))
+    everybody = learn_blend([for_new, for_known], queries, BlendOptions(head=8, steps=()))
     assert share_found(blend, queries) > share_found(everybody, queries)
     rows = np.arange(len(queries))
     expected = np.einsum(
@@ -115,7 +115,7 @@ def test_weights_follow_the_length_of_the_history(queries: Queries) -> None:
 def test_a_band_without_queries_shares_the_weights_of_all(queries: Queries) -> None:
     channels = [Told(str(n), queries, slice(n, None, 2), 0.4, seed=n) for n in (0, 1)]
     blend = learn_blend(channels, queries, BlendOptions(head=8, steps=(10_000,)))
-    same = learn_blend(channels, queries, BlendOptions(head=8))
+    same = learn_blend(channels, queries, BlendOptions(head=8, steps=()))
     np.testing.assert_allclose(blend.weights_of(np.array([0])), same.weights[None], rtol=1e-2)
     np.testing.assert_allclose(blend.weights_of(np.array([10_000])), same.weights[None], rtol=0.3)
 

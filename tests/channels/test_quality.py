@@ -31,7 +31,7 @@ def test_every_seed_fits_measures_and_blends(shop: Path) -> None:
     table = run(PROTOCOLS["lastfm-recbole"], shop, range(2), refit=True)
     assert set(table.baselines) == {"item-knn", "ease"}
     assert set(table.channels) == set(PROTOCOLS["lastfm-recbole"].channels)
-    assert set(table.fused) == {"fused", "fused, refit"}
+    assert set(table.fused) == {"fused", "fused_refit"}
     for measured in (*table.baselines.values(), *table.channels.values(), *table.fused.values()):
         for values in measured.values.values():
             assert len(values) == 2
@@ -42,7 +42,7 @@ def test_where_a_protocol_refits_everything_is_asked_after_it(shop: Path) -> Non
     published = PROTOCOLS["lastfm-recbole"]
     refitted = run(replace(published, refits=True), shop, range(1))
     beside = run(published, shop, range(1), refit=True)
-    assert refitted.fused["fused"].values == beside.fused["fused, refit"].values
+    assert refitted.fused["fused"].values == beside.fused["fused_refit"].values
     assert refitted.weights == beside.weights
     assert set(refitted.fused) == {"fused"}
     later = published.refit(shop, published.trial(shop, 0))
@@ -63,9 +63,9 @@ def test_a_trained_model_is_one_more_scorer(shop: Path) -> None:
 
     table = run(PROTOCOLS["lastfm-recbole"], shop, range(2), model=Model())
     assert [max(one, key=lambda name: one[name]) for one in table.weights] == ["model"] * 2
-    assert table.fused["model alone"].values["ndcg@10"] == [1.0, 1.0]
+    assert table.fused["model_alone"].values["ndcg@10"] == [1.0, 1.0]
     assert table.fused["fused"].values["ndcg@10"] == [1.0, 1.0]
-    assert "model alone" in table.ahead
+    assert "model_alone" in table.ahead
 
 
 def test_the_command_writes_figures_and_a_table(
