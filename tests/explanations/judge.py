@@ -43,14 +43,19 @@ class Judge:
     def __init__(self, data: Path, at_us: int) -> None:
         self._db = duckdb.connect()
         for name in ("interactions", "edges", "items"):
-            self._db.sql(f"CREATE VIEW {name} AS FROM '{table_path(data, name)}'")
+            self._db.sql(f"CREATE TABLE {name} AS FROM '{table_path(data, name)}'")
         for name in ("item_text", "user_text"):
             path = data / "features" / f"{name}.parquet"
             self._db.sql(
                 f"CREATE VIEW {name} AS FROM '{path}' WHERE epoch_us(event_timestamp) <= {at_us}"
             )
+        self._db.sql(
+            "CREATE TABLE newest AS SELECT item_id, max_by(keywords, event_timestamp) AS words "
+            "FROM item_text GROUP BY item_id"
+        )
         self._popular = self._popular_titles(at_us)
         self._item_ids, self._vectors = self._item_vectors()
+        self._judged: dict[tuple[str, str, str], bool] = {}
 
     def share(self, text: str, user_id: str, item_id: str) -> tuple[int, int]:
         """How many of the text's statements are true, of how many."""
@@ -58,7 +63,11 @@ class Judge:
         if found is None or same(found["item"]) != same(self.title(item_id)):
             return 0, 1
         parts = SPLIT.split(found["rest"])
-        return sum(self._is_true(part.strip(), user_id, item_id) for part in parts), len(parts)
+        for part in parts:
+            asked = part.strip(), user_id, item_id
+            if asked not in self._judged:
+                self._judged[asked] = self._is_true(*asked)
+        return sum(self._judged[part.strip(), user_id, item_id] for part in parts), len(parts)
 
     def title(self, item_id: str) -> str:
         row = self._db.execute("SELECT title FROM items WHERE item_id = ?", [item_id]).fetchone()
@@ -98,10 +107,8 @@ class Judge:
 
     def _words(self, which: str, values: list[str]) -> set[str]:
         rows = self._db.execute(
-            f"""WITH chosen AS ({which}), newest AS (
-                SELECT item_id, max_by(keywords, event_timestamp) AS words
-                FROM item_text JOIN chosen USING (item_id) GROUP BY item_id)
-            SELECT unnest(words) FROM newest
+            f"""WITH chosen AS ({which})
+            SELECT unnest(words) FROM newest JOIN chosen USING (item_id)
             UNION ALL SELECT unnest(categories) FROM items JOIN chosen USING (item_id)""",
             values,
         ).fetchall()
