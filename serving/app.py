@@ -43,12 +43,15 @@ from serving.errors import add_error_handlers
 from serving.evidence import Evidence
 from serving.explainer import ExplanationCache, stream_by_model
 from serving.feedback import FeaturePusher, FeedbackLog
+from serving.gate import Gatekeeper, fill_gate
 from serving.intake import Intake
 from serving.items import describe_item, describe_user, examples_of
+from serving.page import add_console
 from serving.phrases import Language, Tone
 from serving.ranker import Ranked, Slate, SlateRanker
 from serving.remote import RemoteWriter
 from serving.sentences import Sentences, server_sent_events
+from serving.timing import ServerTiming
 from serving.writer import LanguageModelWriter, Writer
 from training.bundle import load_bundle
 
@@ -66,6 +69,9 @@ DESCRIPTION = "Ranked items, where each came from, what each source counted, and
 
 api = FastAPI(title="Potluck", description=DESCRIPTION, responses={"4XX": {"model": ErrorBody}})
 add_error_handlers(api)
+add_console(api)
+api.add_middleware(Gatekeeper)
+api.add_middleware(ServerTiming)
 
 
 @serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64)
@@ -97,6 +103,7 @@ class Ranker:
     """The HTTP ingress."""
 
     def __init__(self, config: ServingConfig, explainer: DeploymentHandle | None = None) -> None:
+        fill_gate(config)
         bundle = load_bundle(config.bundle)
         store = FeatureStore(repo_path=str(config.repo))
         bundle.check(store)
@@ -164,12 +171,12 @@ class Ranker:
         """Take in one event: durable first, then pushed to Feast; the next answer knows it."""
         return self._intake.take(request)
 
-    @api.get("/v1/items/{item_id}")
+    @api.get("/v1/items/{item_id:path}")
     async def item(self, item_id: str) -> ItemResponse:
         """What the catalogue and the feature snapshot say of an item."""
         return describe_item(self._ranker.snapshot, item_id, self._clock.now_us())
 
-    @api.get("/v1/users/{user_id}")
+    @api.get("/v1/users/{user_id:path}")
     async def user(self, user_id: str) -> UserResponse:
         """What the feature store knows of a user now."""
         return describe_user(self._ranker, user_id)

@@ -1,5 +1,6 @@
 """Configuration of the serving application; `serve run` takes every field as key=value."""
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -7,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from serving.clock import ClockName
 from serving.evidence import MIN_FRIENDS
 from serving.models import EMBEDDED_MODEL
+
+KEYS_VARIABLE = "POTLUCK_API_KEYS"
 
 
 class ServingConfig(BaseModel):
@@ -34,9 +37,25 @@ class ServingConfig(BaseModel):
     with its /v1; none runs the model in this application."""
     explain_timeout_s: float = Field(default=60.0, gt=0)
     """The template answers when the language model takes longer."""
+    api_keys: Path | None = Field(
+        default_factory=lambda: os.environ.get(KEYS_VARIABLE), validate_default=True
+    )
+    """YAML file of hashed keys (`python -m serving.keys`); the environment's POTLUCK_API_KEYS names
+    one too. Without it no key is asked for, and the server must listen on the loopback."""
+    max_request_bytes: int = Field(default=4_000_000, ge=1_000)
+    """A larger request is refused with 413. Ten thousand of the longest identifiers fit."""
+    max_requests_per_s: float | None = Field(default=None, gt=0)
+    """Of one key, or of one address where no keys are asked for, in each replica; beyond it 429."""
     ranker_replicas: int = Field(default=1, ge=1)
     explainer_replicas: int = Field(default=1, ge=0)
     """0 starts no language model; `explain: llm` is then answered by templates."""
+
+    @field_validator("api_keys")
+    @classmethod
+    def _is_a_file(cls, path: Path | None) -> Path | None:
+        if path is not None and not path.expanduser().is_file():
+            raise ValueError(f"file {path} does not exist")
+        return path and path.expanduser().resolve()
 
     @field_validator("bundle", "repo")
     @classmethod

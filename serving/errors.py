@@ -31,13 +31,16 @@ def add_error_handlers(api: FastAPI) -> None:
     api.add_exception_handler(Exception, _our_fault)
 
 
-def _body(status: int, code: str, detail: str) -> JSONResponse:
-    return JSONResponse({"error": code, "detail": detail}, status_code=status)
+def error_body(
+    status: int, code: str, detail: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """The one body of all errors."""
+    return JSONResponse({"error": code, "detail": detail}, status_code=status, headers=headers)
 
 
 def _handler(status: int, code: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
     async def answer(_request: Request, error: Exception) -> JSONResponse:
-        return _body(status, code, str(error))
+        return error_body(status, code, str(error))
 
     return answer
 
@@ -48,16 +51,21 @@ async def _invalid_request(_request: Request, error: Exception) -> JSONResponse:
     for issue in error.errors():
         where = ".".join(str(part) for part in issue["loc"] if part != "body")
         wrong.append(f"{where or 'body'}: {issue['msg']}")
-    return _body(422, "invalid_request", "; ".join(wrong))
+    return error_body(422, "invalid_request", "; ".join(wrong))
 
 
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+    codes = {
+        400: "bad_request",
+        404: "not_found",
+        405: "method_not_allowed",
+        413: "too_large",
+    }
     code = codes.get(error.status_code, "http_error")
-    return _body(error.status_code, code, str(error.detail))
+    return error_body(error.status_code, code, str(error.detail))
 
 
 async def _our_fault(_request: Request, error: Exception) -> JSONResponse:
     """What was not foreseen. The log has the trace; the answer gives nothing away."""
-    return _body(500, "internal_error", f"{type(error).__name__}; the server's log says more")
+    return error_body(500, "internal_error", f"{type(error).__name__}; the server's log says more")

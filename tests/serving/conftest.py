@@ -44,10 +44,9 @@ def routes(router: APIRouter | FastAPI) -> Iterator[APIRoute]:
 
 def the_instance() -> Callable[..., object]:
     """What FastAPI calls to learn whose methods the routes are: Serve looks into its replica."""
-    route = next(routes(api))
-    dependency: Callable[..., object] = (
-        inspect.signature(route.endpoint).parameters["self"].default.dependency
-    )
+    signatures = (inspect.signature(route.endpoint) for route in routes(api))
+    one = next(signature for signature in signatures if "self" in signature.parameters)
+    dependency: Callable[..., object] = one.parameters["self"].default.dependency
     return dependency
 
 

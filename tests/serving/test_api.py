@@ -147,6 +147,7 @@ def test_an_item_and_a_user_are_described(client: TestClient) -> None:
     assert user["features"]["user_activity"]["num_events"] == 103
     nobody = client.get("/v1/users/nobody").json()
     assert (nobody["known_user"], nobody["features"]) == (False, {})
+    assert client.get("/v1/users/a%2Fb").json()["user_id"] == "a/b"
 
 
 def test_health_and_documentation(client: TestClient) -> None:
