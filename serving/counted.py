@@ -27,6 +27,8 @@ def friends(reading: Reading) -> list[str]:
     actions = {one.action for one in reading.record.of("history")}
     if not all(any(means(word, action) for action in actions) for word in did):
         reading.object("says that friends did something else than the evidence")
+    if "you" in said and said & {"want", "let", "hope", "should"}:
+        reading.object("says what friends want, which the evidence does not")
     words = reading.words
     joined = any(pair in (("you", "and"), ("and", "you")) for pair in pairwise(words))
     if said & ALL_DID and not said & WISHES and (joined or your_deed(reading) is not None):
@@ -63,6 +65,9 @@ def popularity(reading: Reading) -> list[str]:
     compares = {"less", "fewer", "least", "more", "than", "all", "over", "under"} & said
     if compares and not (numbers and "popular" in reading.words[numbers[0][0] :]):
         reading.against("compares popularity, which the evidence does not")
+    for word, following in pairwise(reading.words):
+        if word == "first" and not following.isdecimal():
+            reading.against("says which place it has among the most popular")
     if said & (ALL_DID - SIMILAR - TOOK_UP) and not said & WISHES:
         reading.object("mixes popularity with what somebody did")
     return [fact.id]

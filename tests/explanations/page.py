@@ -17,15 +17,24 @@ from serving.checker import check
 from serving.evidence import Evidence
 from serving.ranker import SlateRanker
 from tests.benchmarks.explanations import make_parser, shown_explanations
+from tests.explanations.chinese import CHINESE
+from tests.explanations.english import ENGLISH
 from tests.explanations.faults import PLANTS
-from tests.explanations.held_out import held_out_sentence
 from tests.explanations.pairs import Pair, RememberedWriter, StandingClock, draw_pairs
 from tests.explanations.paraphrases import true_sentence
+from tests.explanations.unseen import UNSEEN, filled
 from training.bundle import load_bundle
 
 PAGE = Path("docs/explanations.md")
 MARK = "<!-- examples: python -m tests.explanations.page -->"
-NUM_MODEL, NUM_BAD, NUM_ENGLISH, NUM_CHINESE, NUM_FAULTS, NUM_LOST = 5, 3, 2, 2, 5, 2
+NUM_MODEL, NUM_BAD, NUM_ENGLISH, NUM_CHINESE, NUM_LOST = 5, 3, 2, 2, 2
+FAULTS = (
+    ("swapped name", ENGLISH),
+    ("changed number", ENGLISH),
+    ("flipped sentiment", ENGLISH),
+    ("invented friends", ENGLISH),
+    ("turned relation", CHINESE),
+)
 
 
 def examples(ranker: SlateRanker, pairs: Sequence[Pair], writer: RememberedWriter) -> list[str]:
@@ -36,7 +45,7 @@ def examples(ranker: SlateRanker, pairs: Sequence[Pair], writer: RememberedWrite
         *of_the_model(pairs, writer),
         *in_template(told),
         *planted(told, ranker.snapshot.titles, rng),
-        *lost(told, rng),
+        *lost(told, ranker.snapshot.titles, rng),
         counterfactual(ranker, pairs[0]),
     ]
 
@@ -86,24 +95,26 @@ def in_template(records: Sequence[Evidence]) -> Iterator[str]:
 
 def planted(records: Sequence[Evidence], names: Sequence[str], rng: random.Random) -> Iterator[str]:
     """A fault of each of some kinds, and what the checker says."""
-    kinds = list(PLANTS)
-    while kinds[len(PLANTS) - NUM_FAULTS :]:
+    left = list(FAULTS)
+    while left:
+        kind, wordings = left[0]
         record = rng.choice(records)
-        faulty = PLANTS[kinds[0]](true_sentence(record, rng), record, names, rng)
+        faulty = PLANTS[kind](true_sentence(record, rng, wordings), record, names, rng)
         if faulty is None:
             continue
-        found = check(str(faulty), record).problems
+        found = check(str(faulty), record, wordings.language).problems
         said = "; ".join(found) if found else "nothing: it was missed"
-        yield entry(f"Planted, {kinds.pop(0)}", f"“{faulty}”", f"The checker: {said}.")
+        yield entry(f"Planted, {kind}", f"“{faulty}”", f"The checker: {said}.")
+        left.pop(0)
 
 
-def lost(records: Sequence[Evidence], rng: random.Random) -> Iterator[str]:
+def lost(records: Sequence[Evidence], names: Sequence[str], rng: random.Random) -> Iterator[str]:
     """True sentences that are turned down, because their words are not known."""
     left = NUM_LOST
     while left:
         record = rng.choice(records)
-        sentence = str(held_out_sentence(record, rng))
-        found = check(sentence, record).problems
+        sentence = filled(rng.choice(UNSEEN["en"][True]), record, names, rng)
+        found = check(sentence, record).problems if sentence else ()
         if found:
             left -= 1
             yield entry("True, and lost", f"“{sentence}”", f"The checker: {'; '.join(found)}.")

@@ -1,8 +1,9 @@
 """Whole sentences, true and false, written before the grammars last changed and never tuned on.
 
-What the checker does here is what it will do with wordings that nobody thought of. A form is tried
-on a record that has all the facts that it speaks of; the false ones are false, or cannot be known,
-of every record.
+What the checker does here is what it will do with wordings that nobody thought of. Two false forms
+were missed at first (friends who "want you to take up" it, "first in the top 10"); the rules that
+stop them were made afterwards. A form is tried on a record that has all the facts that it speaks
+of; the false ones are false, or cannot be known, of every record.
 """
 
 import random
