@@ -5,6 +5,8 @@ In: a run's facts. Out: Markdown for people who meet the bundle without the run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from feature_repo.pipelines.tables import DatasetInfo
 from training.config import TrainingConfig
 from training.encode import Encoder
@@ -22,8 +24,11 @@ def model_card(
     fitted: Fitted,
     result: EvaluationResult,
     name: str,
+    weights: Mapping[str, float],
+    learnt_from: str,
 ) -> str:
-    """Markdown; `name` is the model's name in the evaluation."""
+    """Markdown; `name` is the fused score's name in the evaluation, `learnt_from` the periods that
+    the model and the channels in this bundle have learnt from, in words."""
     schema = encoder.feature_schema
     num_weights = sum(parameter.numel() for parameter in fitted.model.parameters())
     verdict = judge(result, name)
@@ -46,6 +51,16 @@ def model_card(
             f"{info.train_end_at:{MINUTE}} UTC, validation {info.validation_end_at:{MINUTE}} UTC; "
             f"snapshots are as of {info.last_event_at:{MINUTE}} UTC. Seed {config.run.seed}.",
             *(f"- {note}" for note in info.notes),
+            "",
+            "## The score",
+            "",
+            "The model's logit and what each channel says of an item, standardised over the "
+            "catalogue, added up by weights that were learnt on the validation period. "
+            f"What is in this bundle has learnt from {learnt_from}.",
+            "",
+            "| part | weight |",
+            "|---|---|",
+            *(f"| {part} | {weight:.3f} |" for part, weight in weights.items()),
             "",
             f"## Inputs (feature service `{schema.service}`, fingerprint {schema.fingerprint()})",
             "",

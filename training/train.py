@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import sys
 import time
@@ -19,34 +18,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import numpy as np
 import ray
 from feast import FeatureStore
 
-from feature_repo.pipelines.tables import DatasetInfo, table_path, write_text_atomic
+from feature_repo.pipelines.tables import DatasetInfo, write_text_atomic
 from training.arrays import scratch
 from training.blend import Blend
 from training.blending import calibrate, contributions, fuse_models
-from training.bundle import BUNDLE, EVALUATED, Seen
-from training.calibration import Calibration
-from training.card import model_card
+from training.bundle import BUNDLE, EVALUATED
 from training.channels import everything, fit_channels, known_sources
-from training.classification import Figures
 from training.command import Job, parse
 from training.dataset import TrainingData
 from training.encode import Encoder
 from training.encoded import encode_labels
 from training.evaluate import EvaluationResult, evaluate
-from training.events import Events, SplitName, read_events
-from training.join import join_features
+from training.events import SplitName, read_events
 from training.labels import Labels
 from training.loop import ModelSpec
-from training.neighbours import item_neighbours
-from training.packing import Contents, read_items, write_bundle
+from training.outcome import FUSED, Inputs, Learnt, describe, pack_bundle, weights_line
 from training.prepare import Joined, draw_again, draw_labels, fit_encoder, join_labels
-from training.queries import before, build_queries
-from training.report import ReportExtra, metric_table, write_report
-from training.schema import FeatureSchema, read_schema
+from training.queries import build_queries
+from training.report import metric_table, write_report
+from training.schema import read_schema
 from training.scorer import QueryFeatures
 from training.served import Served
 from training.slices import build_slices, category_vectors, read_friends
@@ -56,21 +49,11 @@ from training.workers import Fitted, fit, start_ray
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FUSED = "fused"
 RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
 ENCODED = "encoded"
 REFIT = "refit"
-
-
-@dataclasses.dataclass(frozen=True)
-class Inputs:
-    """The data set and its registry, opened."""
-
-    store: FeatureStore
-    schema: FeatureSchema
-    info: DatasetInfo
-    events: Events
+TRAINING = "the training period"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,15 +64,6 @@ class Prepared:
     data: TrainingData
     labels: dict[SplitName, Labels]
     """Each positive and its first negative, by number."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Learnt:
-    """What ranks: an encoder, the model that reads what it encodes, and channels beside it."""
-
-    encoder: Encoder
-    fitted: Fitted
-    served: Served
 
 
 def train(job: Job) -> Path:
@@ -103,7 +77,7 @@ def train(job: Job) -> Path:
             inputs.store, prepared.encoder.feature_schema, prepared.encoder, inputs.events
         )
         blends = say("channels and weights", blend, job, inputs, prepared, models, features)
-        learnt = Learnt(prepared.encoder, models[FUSED], Served.of(blends[FUSED]))
+        learnt = Learnt(prepared.encoder, models[FUSED], Served.of(blends[FUSED]), TRAINING)
         told = (learnt.served, models[FUSED].model, prepared.data, inputs.events, prepared.labels)
         calibration, figures = say("calibration", calibrate, *told)
         described = describe(models[FUSED], learnt.served, figures, contributions(*told))
@@ -165,7 +139,7 @@ def refit(job: Job, inputs: Inputs, learnt: Learnt) -> Learnt:
     sources = known_sources(inputs.store, encoder, job.data, events)
     channels = say("channels again", fit_channels, events, sources)
     fitted = dataclasses.replace(fitted, reports=learnt.fitted.reports)
-    return Learnt(encoder, fitted, learnt.served.refitted(channels))
+    return Learnt(encoder, fitted, learnt.served.refitted(channels), "all periods")
 
 
 def say(what: str, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -284,73 +258,6 @@ def measure(job: Job, inputs: Inputs, blends: Mapping[str, Blend]) -> Evaluation
         dataset=inputs.info,
         settings=tried,
     )
-
-
-def describe(
-    fitted: Fitted, served: Served, figures: Figures, shares: dict[str, float]
-) -> ReportExtra:
-    """What the report shows beyond ranking: curves, classification, what each source counts."""
-    reports = fitted.reports
-    return ReportExtra(
-        title="Fusion model",
-        fused=FUSED,
-        classification=figures,
-        training_curves={
-            "loss": {
-                "train": [line.train_loss for line in reports],
-                "validation": [line.validation_loss for line in reports],
-            },
-            "validation NDCG (estimated)": {"all": [line.validation_ndcg for line in reports]},
-        },
-        contributions=shares,
-        facts={f"weight of {name}": round(w, 4) for name, w in served.by_name().items()},
-    )
-
-
-def weights_line(served: Served) -> str:
-    """The weights for a terminal."""
-    return "weights  " + "  ".join(f"{name} {w:.3f}" for name, w in served.by_name().items())
-
-
-def pack_bundle(
-    job: Job,
-    inputs: Inputs,
-    calibration: Calibration,
-    result: EvaluationResult,
-    learnt: Learnt,
-    name: str,
-) -> Path:
-    """Write a bundle with snapshots as of the data's end into the run's folder."""
-    events, info, encoder = inputs.events, inputs.info, learnt.encoder
-    num_items, taken = len(events.item_ids), events.take_ups()
-    as_of_us = int(events.at_us.max())
-    num_users = len(events.user_ids)
-    contents = Contents(
-        as_of=info.last_event_at,
-        dataset=info.name,
-        dataset_fingerprint=hashlib.sha256(info.model_dump_json().encode()).hexdigest()[:16],
-        config=job.config,
-        encoder=encoder,
-        model=learnt.fitted.model,
-        served=learnt.served.counted(events),
-        items=read_items(table_path(job.data, "items"), events.item_ids),
-        item_views=join_features(
-            inputs.store,
-            encoder.feature_schema,
-            "item",
-            events.item_ids,
-            # What happened at the very end is part of the snapshot; the join asks for before.
-            np.full(num_items, as_of_us + 1),
-        ),
-        neighbours=item_neighbours(
-            events.user_index[taken], events.item_index[taken], num_users, num_items
-        ),
-        seen=Seen.of_pairs(events.user_ids, events.user_index, events.item_index, num_items),
-        taken=before(events, taken, np.arange(num_users), np.full(num_users, as_of_us + 1)),
-        calibration=calibration,
-        card=model_card(info, job.config, encoder, learnt.fitted, result, FUSED),
-    )
-    return write_bundle(contents, job.out / name, job.out)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

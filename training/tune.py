@@ -40,9 +40,10 @@ from training.encode import Encoder
 from training.encoded import encode_labels
 from training.events import SplitName
 from training.labels import Labels
+from training.outcome import Inputs
 from training.prepare import VALIDATION_LABELS, draw, fit_encoder, join_labels
 from training.spaces import SPACES, Space, most_negatives, settings_of, with_settings
-from training.train import Inputs, check_joined, open_inputs, ray_running, say
+from training.train import check_joined, open_inputs, ray_running, say
 from training.trial import METRIC, Setup, ValidationRanking, train_trial
 
 STUDY, RECORD, BEST = "study.log", "search.json", "best.yaml"

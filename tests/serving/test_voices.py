@@ -1,5 +1,6 @@
 """The served score is the score that was evaluated: same channels, same users, same numbers."""
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import torch
 from feast import FeatureStore
 
 from serving.api import Context
-from serving.ranker import SlateRanker
+from serving.ranker import SlateRanker, rank_of
 from tests.serving.askers import REGULARS, ask_user
+from tests.serving.stopped import StoppedClock
 from training.blend import Blend
+from training.bundle import Bundle
+from training.channel_state import Channel, restored, state_of
 from training.channels import everything, fit_channels, known_sources
 from training.events import Events, read_events
 from training.join import join_features
@@ -52,6 +56,71 @@ def served_scores(ranker: SlateRanker, user_id: str, at_us: int) -> npt.NDArray[
         items = ranker.snapshot.tokens(everything, at_us)
         logits = ranker.bundle.model.score(user.tokens, items)[0].numpy()
     return ranker.voices.say(user, at_us).scores(logits, everything)
+
+
+def test_a_hidden_source_silences_what_lives_on_it(ranker: SlateRanker) -> None:
+    said = ranker.voices.say(ask_user(ranker, REGULARS[0]), ranker.clock.now_us())
+    sources, places = ranker.bundle.model.sources, {n: p for p, n in enumerate(said.names)}
+    quiet = said.without(sources.index("behaviour")).terms_KI
+    assert not quiet[[places["item-ridge"], places["user-ridge"], places["terms"]]].any()
+    assert quiet[places["trending-30-days"]].any()
+    alone = said.without_only(sources.index("social")).terms_KI
+    assert not alone[places["friends"]].any()
+    assert alone[places["user-ridge"]].any()
+
+
+def test_a_stranger_hears_what_is_trending_and_no_more(ranker: SlateRanker) -> None:
+    said = ranker.voices.say(ask_user(ranker, "nobody"), ranker.clock.now_us())
+    heard = {n for n, row in zip(said.names, said.terms_KI, strict=True) if row.any()}
+    assert heard == {"trending-30-days", "trending-365-days"}
+
+
+def test_a_source_that_the_store_lost_is_not_replaced_by_what_the_bundle_remembers(
+    ranker: SlateRanker,
+) -> None:
+    user = ask_user(ranker, REGULARS[0])
+    sources = ranker.bundle.model.sources
+    kept = torch.tensor([source not in ("behaviour", "social") for source in sources])
+    lost = dataclasses.replace(
+        user, tokens=user.tokens.masked(kept), history=(), taken_at_us=(), actions=()
+    )
+    said = ranker.voices.say(lost, ranker.clock.now_us())
+    for name, row in zip(said.names, said.terms_KI, strict=True):
+        assert row.any() == name.startswith("trending"), name
+
+
+def test_a_history_is_the_bundles_and_what_came_since(ranker: SlateRanker, events: Events) -> None:
+    user, ids = ask_user(ranker, REGULARS[0]), ranker.snapshot.item_ids
+    number = ranker.snapshot.number_of(user.user_id)
+    taken = events.take_ups()
+    own = events.item_index[taken][events.user_index[taken] == number]
+    assert ranker.voices.history(user).tolist() == own.tolist()
+    fresh = next(item for item in range(len(ids)) if item not in own)
+    session = ask_user(ranker, REGULARS[0], ids[fresh])
+    assert ranker.voices.history(session).tolist() == [*own.tolist(), fresh]
+    hidden = dataclasses.replace(user, rejected=(ids[own[0]],))
+    assert own[0] not in ranker.voices.history(hidden)
+
+
+def test_a_take_up_that_came_by_feedback_makes_an_item_trend(
+    loaded: Bundle, store: FeatureStore
+) -> None:
+    bundle = dataclasses.replace(
+        loaded, served=dataclasses.replace(loaded.served, channels=copied(loaded.served.channels))
+    )
+    ranker = SlateRanker(bundle, store, StoppedClock(loaded.as_of))
+    user, at_us = ask_user(ranker, "nobody"), ranker.clock.now_us()
+    place = ranker.voices.names.index("trending-30-days")
+    before_I = ranker.voices.say(user, at_us).terms_KI[place]
+    item = int(np.argsort(before_I)[len(before_I) // 2])
+    for _ in range(20):
+        ranker.snapshot.popularity.add(item, at_us)
+    after_I = ranker.voices.say(user, at_us).terms_KI[place]
+    assert rank_of(after_I, item) < rank_of(before_I, item)
+
+
+def copied(channels: tuple[Channel, ...]) -> tuple[Channel, ...]:
+    return tuple(restored(type(channel), copy.deepcopy(state_of(channel))) for channel in channels)
 
 
 def test_channels_say_online_what_they_said_in_the_evaluation(

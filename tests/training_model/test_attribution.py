@@ -9,7 +9,7 @@ import torch
 
 from tests.training_model.test_model import IDS, sides
 from tests.training_model.toy import make_model, toy_items, toy_users
-from training.attribution import shapley, subsets
+from training.attribution import Beside, attribute, shapley, subsets
 from training.config import FUSIONS
 from training.model import FusionModel
 from training.tokens import SideTokens
@@ -78,6 +78,55 @@ def test_equals_the_mean_over_all_orders() -> None:
             before = after
     expected /= math.factorial(len(model.sources))
     torch.testing.assert_close(shapley(model, user, item)[0][0], expected, atol=1e-6, rtol=1e-5)
+
+
+def beside(model: FusionModel, num_users: int, num_items: int) -> Beside:
+    """Channels that live on one source, on two, on all and on none."""
+    torch.manual_seed(3)
+    lives = torch.zeros(num_users, 4, len(model.sources), dtype=torch.bool)
+    lives[:, 0, 1], lives[:, 1, :2], lives[:, 2] = True, True, True
+    lives[0, 1, 0] = False  # of the first user nothing is known in one of them
+    terms = torch.randn(num_users, num_items, 4, dtype=torch.float64)
+    return Beside(torch.linspace(0.5, 2.0, num_users).double(), terms, lives)
+
+
+def value(
+    model: FusionModel, user: SideTokens, item: SideTokens, own: Beside, mask: torch.Tensor
+) -> torch.Tensor:
+    """What the sources in the mask are worth together: [B, C]."""
+    logits = model.score(user.masked(mask), item.masked(mask)).detach().double()
+    there = (own.lives_BLS <= mask).all(-1).double()
+    return own.weight_B[:, None] * logits + (own.terms_BCL @ there[..., None])[..., 0]
+
+
+def test_channels_beside_the_model_equal_the_mean_over_all_orders() -> None:
+    model = make_model()
+    user, item = sides(model, 2)
+    own = beside(model, 2, len(IDS))
+    found = attribute(model, user, item, own)
+    expected = torch.zeros_like(found.contributions_BCS)
+    nothing, everything = (torch.full((len(model.sources),), b) for b in (False, True))
+    for order in itertools.permutations(range(len(model.sources))):
+        mask = nothing.clone()
+        before = value(model, user, item, own, mask)
+        for source in order:
+            mask = mask.clone()
+            mask[source] = True
+            after = value(model, user, item, own, mask)
+            expected[..., source] += after - before
+            before = after
+    expected /= math.factorial(len(model.sources))
+    torch.testing.assert_close(found.contributions_BCS, expected, atol=1e-5, rtol=1e-5)
+    whole = value(model, user, item, own, everything)
+    torch.testing.assert_close(found.scores_BC, whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found.baseline_BC, value(model, user, item, own, nothing), atol=1e-5, rtol=0
+    )
+    for source in range(len(model.sources)):
+        mask = everything.clone()
+        mask[source] = False
+        lost = whole - value(model, user, item, own, mask)
+        torch.testing.assert_close(found.removal_BCS[..., source], lost, atol=1e-5, rtol=0)
 
 
 def test_too_many_sources_are_refused() -> None:

@@ -16,6 +16,7 @@ from feast import FeatureStore
 from feature_repo.pipelines.tables import SCHEMAS, table_path
 from tests.training_data import tiny
 from training.bundle import Bundle, Seen, load_bundle
+from training.events import read_events
 from training.projector import ViewBatch
 from training.schema import read_schema
 from training.train import main
@@ -85,6 +86,35 @@ def test_a_run_leaves_its_figures_and_a_bundle(run: Path) -> None:
     card = (run / "bundle" / "MODEL_CARD.md").read_text()
     assert "`gated` fusion" in card
     assert "| fused |" in card
+    assert "| item-ridge |" in card, "what each part of the score weighs"
+
+
+def test_the_report_has_the_fused_score_and_each_of_its_parts(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    parts = load_bundle(run / "bundle").served.by_name()
+    assert {"fusion model", "user-ridge", "item-ridge", "transitions"} <= set(parts)
+    assert set(parts) <= set(metrics["models"])
+
+
+def test_what_is_served_has_learnt_from_all_periods_and_what_is_reported_has_not(
+    run: Path, project: Path
+) -> None:
+    events = read_events(project / "data")
+    evaluated, bundle = load_bundle(run / "evaluated"), load_bundle(run / "bundle")
+    assert evaluated.encoder.vocabulary_sizes["item"] == len(events.training_items()) + 1
+    everything = events.item_ids[np.unique(events.item_index[events.take_ups()])]
+    assert bundle.encoder.vocabulary_sizes["item"] == len(everything) + 1
+    np.testing.assert_array_equal(evaluated.served.weights_NK, bundle.served.weights_NK)
+    assert "learnt from all periods" in (run / "bundle" / "MODEL_CARD.md").read_text()
+    assert "learnt from the training period" in (run / "evaluated" / "MODEL_CARD.md").read_text()
+
+
+def test_a_bundle_holds_all_take_ups_in_order(run: Path, project: Path) -> None:
+    events, taken = read_events(project / "data"), load_bundle(run / "bundle").taken
+    assert len(taken) == len(events.user_ids)
+    for user in (0, len(events.user_ids) - 1):
+        own = [row for row in events.take_ups() if events.user_index[row] == user]
+        assert taken.row(user).tolist() == events.item_index[own].tolist()
 
 
 def scores(bundle: Bundle, item_rows: dict[str, Any]) -> torch.Tensor:
