@@ -27,11 +27,17 @@ PLACING_RIDGE = 1e-3  # keeps least squares solvable where there are fewer users
 
 
 class MatrixFactorsOptions(BaseModel):
-    """As in RecBole-GNN's results for Last.fm."""
+    """The width is that of RecBole-GNN's results for Last.fm; the rest was chosen on validation.
+
+    There: steps of 4,096 pairs at a rate of 5e-4 for up to 5,000 epochs. Larger steps at a higher
+    rate get as far in a tenth of the time.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     width: int = Field(default=64, gt=0)
-    descent: DescentOptions = DescentOptions(epochs=300, batch_size=4096, learning_rate=5e-4)
+    descent: DescentOptions = DescentOptions(
+        epochs=200, batch_size=16_384, learning_rate=4e-3, look_every=20, patience=3
+    )
 
 
 class TakenPairs(nn.Module):

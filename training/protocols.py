@@ -25,9 +25,12 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from feature_repo.pipelines.features.encoder import HuggingFaceEncoder
+from training.als import ALS
 from training.baselines import EASE, ItemKNN, Scorer
 from training.events import Events, read_events
 from training.item_ridge import ItemRidge
+from training.light_graph import LightGraph
+from training.matrix_factors import MatrixFactors
 from training.profiles import FriendsTaste, Popularity, TermProfile, Trending
 from training.queries import Queries, QueryOptions, Split, before, build_queries
 from training.sources import Sources, read_sources, title_vectors
@@ -170,6 +173,16 @@ def all_queries(events: Events, split: Split) -> Queries:
     return build_queries(events, split, options)
 
 
+def left_to_watch(events: Events) -> Queries | None:
+    """All of validation, for a fit that stops where its figure there does, as published fits do.
+
+    None in a refit, to which validation is training.
+    """
+    if events.train_end_us == events.validation_end_us:
+        return None
+    return all_queries(events, "validation")
+
+
 def reading_training_only(queries: Queries) -> Queries:
     """The same queries with a history of training take-ups; whatever was seen stays seen."""
     events = queries.events
@@ -192,8 +205,12 @@ ITEMS = Recipe(lambda events, sources: ItemRidge(events, sources))
 FRIENDS = Recipe(lambda events, sources: FriendsTaste(events, sources), ("friends_UU",))
 TERMS = Recipe(lambda _, sources: TermProfile(sources), ("terms_IG",))
 LATEST_TERMS = Recipe(lambda _, sources: TermProfile(sources, decay=0.6), ("terms_IG",))
+FACTORS = Recipe(lambda events, sources: ALS(events, sources))
 NEXT = Recipe(lambda events, _: Transitions(events))
 TEXT = Recipe(lambda events, sources: TextLink(events, sources), ("vectors_ID",))
+
+BPR = Recipe(lambda events, _: MatrixFactors(events, watch=left_to_watch(events)))
+GRAPH = Recipe(lambda events, sources: LightGraph(events, sources, watch=left_to_watch(events)))
 
 RECBOLE = "RecBole-GNN, results/social/lastfm.md"
 PROTOCOLS = {
@@ -202,10 +219,11 @@ PROTOCOLS = {
         refit=refit_untimed,
         refits=False,
         splits_at_random=True,
-        baselines={"item-knn": KNN, "ease": LINEAR},
+        baselines={"item-knn": KNN, "ease": LINEAR, "bpr": BPR, "light-graph": GRAPH},
         channels={
             "user-ridge": USERS,
             "item-ridge": ITEMS,
+            "als": FACTORS,
             "friends": FRIENDS,
             "terms": TERMS,
             "popularity": POPULARITY,

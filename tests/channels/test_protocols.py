@@ -85,7 +85,7 @@ def test_seeds_split_differently_and_repeat(shop: Path) -> None:
 def test_recipes_without_their_source_are_left_out(shop: Path) -> None:
     trial = lastfm_recbole(shop, seed=0)
     names = set(trial.possible(PROTOCOLS["lastfm-recbole"].channels))
-    assert names == {"user-ridge", "item-ridge", "terms", "popularity"}
+    assert names == {"user-ridge", "item-ridge", "als", "terms", "popularity"}
 
 
 @pytest.mark.data
