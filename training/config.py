@@ -40,6 +40,9 @@ class ModelConfig(BaseModel):
     2018, section 2.3); without it the model learns by heart who had which history."""
     history: int = Field(default=50, ge=1, le=1000)
     """Longest part of a sequence that is read (newest first); the rest is ignored."""
+    outcomes: tuple[str, ...] = ()
+    """What else is predicted of a pair in training: an action's name (will the user rate it?) or
+    "ACTION.value" (what rating?). See `run.outcome_weight`."""
 
     def model_post_init(self, _context: object) -> None:
         if self.width % self.heads:
@@ -67,6 +70,8 @@ class RunConfig(BaseModel):
     """How many times `negatives` are drawn per positive; each step takes a share of its own."""
     uniform_share: float = Field(default=0.25, ge=0, le=1)
     """Share of negatives drawn uniformly over known items; the rest by popularity at the time."""
+    outcome_weight: float = Field(default=0.1, ge=0)
+    """Weight of the mean loss of `model.outcomes` beside the ranking loss."""
     clip_norm: float = Field(default=5.0, gt=0)
     """Largest norm of the gradient."""
     seed: int = Field(default=0, ge=0)

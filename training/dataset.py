@@ -47,6 +47,8 @@ class Examples:
     """[n, P]: log probability of each draw."""
     mask: npt.NDArray[np.bool_]
     """[n, P]: whether there is a candidate."""
+    outcomes: dict[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
+    """[n] by outcome, as in `Labels`."""
 
     def __len__(self) -> int:
         return len(self.at_us)
@@ -95,6 +97,8 @@ class Batch:
     """[B, C]"""
     mask: Tensor
     """bool [B, C]"""
+    outcomes: dict[str, Tensor] = dataclasses.field(default_factory=dict)
+    """[B] by outcome, as in `Labels`."""
 
 
 class Batches:
@@ -126,6 +130,10 @@ class Batches:
             item_ids=torch.from_numpy(examples.item_ids[cell].astype(np.int64)).to(self.device),
             log_q=torch.from_numpy(examples.log_q[cell]).to(self.device),
             mask=torch.from_numpy(examples.mask[cell]).to(self.device),
+            outcomes={
+                name: torch.from_numpy(outcome[chosen]).to(self.device)
+                for name, outcome in examples.outcomes.items()
+            },
         )
 
     def view(self, name: str, rows: Numbers, at_us: Tensor) -> ViewBatch:

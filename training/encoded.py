@@ -113,6 +113,10 @@ def write_examples(
         "item_ids": write_array(folder, shape, np.int32, (numbers[index[part]] for part in parts)),
         "log_q": write_array(folder, shape, np.float32, [labels.log_q]),
         "mask": write_array(folder, shape, np.bool_, [mask]),
+        "outcomes": {
+            name: write_array(folder, num, np.float32, [outcome])
+            for name, outcome in labels.outcomes.items()
+        },
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import duckdb
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from feature_repo.pipelines.tables import EPOCH, DatasetInfo, table_path
 
@@ -38,6 +39,12 @@ class Events:
     """A take-up: the user chose the item and did not dislike it."""
     train_end_us: int
     validation_end_us: int
+    actions: tuple[str, ...] = ()
+    """Names of what users do with items, sorted; `action_index` points into it."""
+    action_index: npt.NDArray[np.int16] | None = None
+    """[E]; None where actions are of no interest."""
+    values: npt.NDArray[np.float32] | None = None
+    """[E], a rating or a count, NaN where the action has none."""
 
     @cached_property
     def _take_ups(self) -> Ints:
@@ -84,8 +91,9 @@ def read_events(data_dir: Path) -> Events:
             "SELECT item_id, epoch_us(available_at) AS us FROM items ORDER BY number"
         ).fetchnumpy()
         rows = read_interactions(
-            connection, data_dir, "epoch_us(timestamp) AS us, is_positive", "timed"
+            connection, data_dir, "epoch_us(timestamp) AS us, is_positive, action, value", "timed"
         )
+    action_index, actions = pd.factorize(rows["action"], sort=True)
     return Events(
         user_ids=np.asarray(users["user_id"], object),
         item_ids=np.asarray(items["item_id"], object),
@@ -96,6 +104,9 @@ def read_events(data_dir: Path) -> Events:
         is_positive=np.asarray(rows["is_positive"], np.bool_),
         train_end_us=microseconds(info.train_end_at),
         validation_end_us=microseconds(info.validation_end_at),
+        actions=tuple(actions.tolist()),
+        action_index=action_index.astype(np.int16),
+        values=rows["value"].astype(np.float32),
     )
 
 
@@ -127,7 +138,10 @@ def read_interactions(
             f"{orphans.sum()} interactions in {data_dir} have a user or item that is in no table; "
             "build the data set again: `python -m feature_repo.pipelines.build`"
         )
-    return {name: np.asarray(values) for name, values in rows.items()}
+    return {
+        name: np.ma.filled(values, np.nan) if values.dtype.kind == "f" else np.asarray(values)
+        for name, values in rows.items()
+    }
 
 
 def existing_path(data_dir: Path, table: str) -> str:

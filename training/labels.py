@@ -47,6 +47,8 @@ class Labels:
     """[n, C], as in `Events`; -1 where no candidate was left"""
     log_q: npt.NDArray[np.float32]
     """[n, C], log probability of the draw, to be taken off the scores in a sampled softmax"""
+    outcomes: dict[str, npt.NDArray[np.float32]] = dataclasses.field(default_factory=dict)
+    """[n] by outcome: what came of the take-up, see `outcomes_of`"""
 
     def __len__(self) -> int:
         return len(self.at_us)
@@ -65,6 +67,7 @@ class Labels:
             at_us=self.at_us[rows],
             item_index=self.item_index[rows],
             log_q=self.log_q[rows],
+            outcomes={name: outcome[rows] for name, outcome in self.outcomes.items()},
         )
 
     def narrowed(self, num_candidates: int) -> Self:
@@ -101,3 +104,37 @@ def first_take_ups(events: Events, split: SplitName) -> Positives:
         at_us=events.at_us[rows],
         num_unavailable=int((~known).sum()),
     )
+
+
+def outcomes_of(events: Events, positives: Positives) -> dict[str, npt.NDArray[np.float32]]:
+    """What came of each take-up [n], by the end of its period.
+
+    For each action whether the user did that with the item at the take-up or later, 1 or 0; and
+    where the action has values ("rate.value"), the first one, standardised by those of the training
+    period, NaN where there is none. Nothing for events whose actions are not known.
+    """
+    if events.action_index is None or events.values is None:
+        return {}
+    num_items = len(events.item_ids)
+    pairs = positives.user_index * num_items + positives.item_index
+    order = np.argsort(pairs)
+    start, end = events.window(positives.split)
+    # Backwards in time, so that the first value is the one that stays.
+    rows = np.flatnonzero((events.at_us >= start) & (events.at_us < end))[::-1]
+    keys = events.user_index[rows] * num_items + events.item_index[rows]
+    place = order[np.minimum(np.searchsorted(pairs[order], keys), len(pairs) - 1)]
+    kept = (pairs[place] == keys) & (events.at_us[rows] >= positives.at_us[place])
+    rows, place = rows[kept], place[kept]
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for number, action in enumerate(events.actions):
+        own = events.action_index[rows] == number
+        found[action] = np.zeros(len(pairs), np.float32)
+        found[action][place[own]] = 1.0
+        valued = own & ~np.isnan(events.values[rows])
+        before = (events.action_index == number) & (events.at_us < events.train_end_us)
+        known = events.values[before & ~np.isnan(events.values)]
+        if len(known) and known.std() > 0:
+            found[f"{action}.value"] = np.full(len(pairs), np.nan, np.float32)
+            standardised = (events.values[rows[valued]] - known.mean()) / known.std()
+            found[f"{action}.value"][place[valued]] = standardised
+    return found

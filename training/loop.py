@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from training.config import ModelConfig, RunConfig
 from training.dataset import Batch, Batches, TrainingData
+from training.heads import check_outcomes, outcome_loss
 from training.model import FusionModel
 from training.schema import FeatureSchema
 
@@ -87,6 +88,7 @@ class Loop:
     ) -> None:
         self.run, self.place = run, place or Place()
         self.data = data
+        check_outcomes(spec.config.outcomes, data.train.outcomes)
         self.model = spec.build(run.seed).to(self.place.device)
         self.wrapped = self.place.wrap(self.model)
         self.batches = Batches(data, self.place.device)
@@ -155,18 +157,23 @@ class Loop:
         return float(total[0] / total[1].clamp(min=1))
 
     def step(self, batch: Batch) -> Tensor:
-        """One step of the optimizer; the batch's loss, detached."""
+        """One step of the optimizer; the batch's ranking loss, detached."""
         self.optimizer.zero_grad(set_to_none=True)
         with self.autocast():
-            scores_BC = self.wrapped(batch.users, batch.items, batch.item_ids)
-        loss = softmax_loss(scores_BC.float(), batch.log_q, batch.mask).mean()
+            scored = self.wrapped(batch.users, batch.items, batch.item_ids).float()
+        names = self.model.config.outcomes
+        scores_BC = scored[..., 0] if names else scored
+        loss = ranking = softmax_loss(scores_BC, batch.log_q, batch.mask).mean()
+        if names:
+            asked = outcome_loss(scored[..., 1:], batch.outcomes, names, batch.mask)
+            loss = ranking + self.run.outcome_weight * asked
         torch.autograd.backward(self.scaler.scale(loss))
         self.scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.run.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
-        return loss.detach().double()
+        return ranking.detach().double()
 
     def check(self, sums: Tensor, step: int) -> None:
         """Stop all workers together when one of them met a loss that is not finite."""

@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from training.config import ModelConfig
 from training.fusion import make_fusion
+from training.heads import OutcomeHeads
 from training.match import Match
 from training.projector import ViewBatch, Vocabularies, vocabularies_of
 from training.schema import FeatureSchema
@@ -48,6 +49,8 @@ class FusionModel(nn.Module):
         else:
             self.pair = PairHead(config, self.match.num_features)
             self.item_fusion = make_fusion(config, len(self.sources))
+        if config.outcomes:
+            self.outcomes = OutcomeHeads(config.width, len(config.outcomes))
 
     def user_tokens(self, batches: Mapping[str, ViewBatch]) -> SideTokens:
         """Tokens of B users from their views' rows."""
@@ -61,7 +64,12 @@ class FusionModel(nn.Module):
 
     def score(self, user: SideTokens, item: SideTokens) -> Tensor:
         """Scores [B, C] of users [B] with items [B, C], or with items [C] that all share."""
-        user_BD, item_D = self.fused(user, item)
+        return self.score_fused(user, item, *self.fused(user, item))
+
+    def score_fused(
+        self, user: SideTokens, item: SideTokens, user_BD: Tensor, item_D: Tensor
+    ) -> Tensor:
+        """The same where the fused vectors are known."""
         if isinstance(self.pair, UnitProduct):
             scores_BC = self.pair(user_BD, item_D)
         else:
@@ -101,7 +109,8 @@ class FusionModel(nn.Module):
     ) -> Tensor:
         """Scores [B, C] for training; `item_ids` [B, C], the item batches describe B * C items.
 
-        While training, sources and ids are dropped at random as the configuration says.
+        While training, sources and ids are dropped at random as the configuration says, and a model
+        with outcomes gives [B, C, 1 + A], their logits after the score.
         """
         if self.training and self.config.id_dropout:
             kept = torch.rand(item_ids.shape, device=item_ids.device) >= self.config.id_dropout
@@ -113,7 +122,11 @@ class FusionModel(nn.Module):
             chance = torch.rand(user.present.shape, device=user.present.device)
             mask_BS = chance >= self.config.source_dropout
             user, item = user.masked(mask_BS), item.masked(mask_BS[:, None])
-        return self.score(user, item)
+        if not (self.training and self.config.outcomes):
+            return self.score(user, item)
+        user_BD, item_BCD = self.fused(user, item)
+        scores_BC = self.score_fused(user, item, user_BD, item_BCD)
+        return torch.cat([scores_BC[..., None], self.outcomes(user_BD, item_BCD)], -1)
 
 
 class PairHead(nn.Module):

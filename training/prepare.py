@@ -21,7 +21,7 @@ from training.config import RunConfig
 from training.encode import Encoder
 from training.events import Events, Ints, SplitName
 from training.join import Rows, ViewRows, join_features
-from training.labels import Labels, Positives, first_take_ups
+from training.labels import Labels, Positives, first_take_ups, outcomes_of
 from training.negatives import NegativeConfig, NegativeSampler
 from training.rows import training_rows
 from training.schema import FeatureSchema
@@ -80,7 +80,8 @@ def draw(
     if at_most is not None and len(positives) > at_most:
         rng = np.random.default_rng(run.seed)
         positives = some(positives, np.sort(rng.permutation(len(positives))[:at_most]))
-    return sampler.draw(positives)
+    labels = sampler.draw(positives)
+    return dataclasses.replace(labels, outcomes=outcomes_of(events, positives))
 
 
 def some(positives: Positives, rows: Ints) -> Positives:
