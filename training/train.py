@@ -24,7 +24,7 @@ from feast import FeatureStore
 from feature_repo.pipelines.tables import DatasetInfo, write_text_atomic
 from training.arrays import scratch
 from training.blend import Blend
-from training.blending import calibrate, contributions, fuse_models
+from training.blending import before_test, calibrate, contributions, fuse_models
 from training.bundle import BUNDLE, EVALUATED
 from training.channels import everything, fit_channels, known_sources
 from training.command import Job, parse
@@ -37,13 +37,14 @@ from training.labels import Labels
 from training.loop import ModelSpec
 from training.outcome import FUSED, Inputs, Learnt, describe, pack_bundle, weights_line
 from training.prepare import Joined, draw_again, draw_labels, fit_encoder, join_labels
+from training.protocols import until_test
 from training.queries import build_queries
 from training.report import metric_table, write_report
 from training.schema import read_schema
 from training.scorer import QueryFeatures
 from training.served import Served
 from training.slices import build_slices, category_vectors, read_friends
-from training.tuning import tuned_baselines
+from training.tuning import fitted_again, tuned_baselines
 from training.workers import Fitted, fit, start_ray
 
 P = ParamSpec("P")
@@ -53,7 +54,7 @@ RECORD = "run.json"
 CHECKPOINTS = "checkpoints"
 ENCODED = "encoded"
 REFIT = "refit"
-TRAINING = "the training period"
+TRAINING = "the training period (the channels: all before the test period)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,10 +78,12 @@ def train(job: Job) -> Path:
             inputs.store, prepared.encoder.feature_schema, prepared.encoder, inputs.events
         )
         blends = say("channels and weights", blend, job, inputs, prepared, models, features)
-        learnt = Learnt(prepared.encoder, models[FUSED], Served.of(blends[FUSED]), TRAINING)
-        told = (learnt.served, models[FUSED].model, prepared.data, inputs.events, prepared.labels)
+        served = Served.of(blends[FUSED])
+        told = (served, models[FUSED].model, prepared.data, inputs.events, prepared.labels)
         calibration, figures = say("calibration", calibrate, *told)
-        described = describe(models[FUSED], learnt.served, figures, contributions(*told))
+        described = describe(models[FUSED], served, figures, contributions(*told))
+    blends = say("channels before test", freshen, job, inputs, prepared.encoder, blends)
+    learnt = Learnt(prepared.encoder, models[FUSED], Served.of(blends[FUSED]), TRAINING)
     result = say("evaluation", measure, job, inputs, blends)
     write_report(job.out, result, described)
     pack = functools.partial(pack_bundle, job, inputs, calibration, result)
@@ -241,6 +244,14 @@ def blend(
     return fuse_models(own, features, events, sources)
 
 
+def freshen(
+    job: Job, inputs: Inputs, encoder: Encoder, blends: Mapping[str, Blend]
+) -> dict[str, Blend]:
+    """The blends with channels that know all before the test period."""
+    events = until_test(inputs.events)
+    return before_test(blends, events, known_sources(inputs.store, encoder, job.data, events))
+
+
 def measure(job: Job, inputs: Inputs, blends: Mapping[str, Blend]) -> EvaluationResult:
     """Full ranking of the fused score, its parts, the ablations and the tuned baselines on the same
     queries."""
@@ -248,8 +259,9 @@ def measure(job: Job, inputs: Inputs, blends: Mapping[str, Blend]) -> Evaluation
     queries = build_queries(events, "test")
     fused, *ablations = blends.values()
     baselines, tried = tuned_baselines(events, seed=job.config.run.seed)
+    fresh = fitted_again(baselines, until_test(events))  # as the channels
     return evaluate(
-        [fused, *fused.channels, *baselines],
+        [fused, *fused.channels, *fresh],
         queries,
         slices=build_slices(queries, read_friends(job.data, events)),
         item_vectors_ID=category_vectors(job.data, events),

@@ -60,6 +60,18 @@ def fit_baselines(
     return scorers, tried
 
 
+def fitted_again(scorers: Sequence[Scorer], events: Events) -> list[Scorer]:
+    """The same settings learnt from other events."""
+    again: list[Scorer] = []
+    for own in scorers:
+        if isinstance(own, ItemKNN):
+            own = ItemKNN(events, own.num_neighbours, own.shrink, own.history_limit, own.fallback)
+        elif isinstance(own, EASE):
+            own = EASE(events, own.regularisation, own.history_limit, own.fallback)
+        again.append(own)
+    return again
+
+
 def best(grid: Iterator[tuple[str, Fitted]], measure: Measure, tried: Tried) -> Fitted:
     """The scorer of the grid with the greatest measure, the first of equals; notes all figures."""
     winner, greatest = None, -np.inf
