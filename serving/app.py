@@ -46,6 +46,7 @@ from serving.feedback import FeaturePusher, FeedbackLog
 from serving.gate import Gatekeeper, fill_gate
 from serving.intake import Intake
 from serving.items import describe_item, describe_user, examples_of
+from serving.keys import check_exposure
 from serving.page import add_console
 from serving.phrases import Language, Tone
 from serving.ranker import Ranked, Slate, SlateRanker
@@ -222,6 +223,9 @@ def build(args: dict[str, Any]) -> Application:
     Raises ValueError naming each wrong argument.
     """
     config = read_config(args)
+    # A replica knows the address for certain; where it comes from here, the message is seen here.
+    host = os.environ.get("RAY_SERVE_DEFAULT_HTTP_HOST", "127.0.0.1")
+    check_exposure(host, asks_for_keys=config.api_keys is not None)
     load_bundle(config.bundle)  # a broken bundle fails here, with its message, not in a replica
     if not ray.is_initialized():
         for name, value in SERVE_FLAGS.items():

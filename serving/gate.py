@@ -43,7 +43,8 @@ def fill_gate(config: ServingConfig) -> None:
     GATE.rate = RateLimit(per_s) if per_s else None
     if in_a_replica():
         # Ray Serve 2.60 has no public word for the address that it listens on.
-        check_exposure(_get_global_client().http_config.host, GATE.keys)
+        host = _get_global_client().http_config.host
+        check_exposure(host, asks_for_keys=GATE.keys is not None)
 
 
 def in_a_replica() -> bool:

@@ -52,9 +52,9 @@ def read_keys(path: Path) -> KeyRing:
         raise ValueError(f"API keys in {path}: {error}; {fix}") from error
 
 
-def check_exposure(host: str, keys: KeyRing | None) -> None:
+def check_exposure(host: str, *, asks_for_keys: bool) -> None:
     """ValueError for a server that others can reach and that asks for no key."""
-    if keys is None and host not in LOOPBACK:
+    if not asks_for_keys and host not in LOOPBACK:
         raise ValueError(
             f"the server listens on {host}, which others can reach, without API keys; give "
             "api_keys=FILE (see `python -m serving.keys --help`), or listen on 127.0.0.1"

@@ -12,9 +12,9 @@ from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.console.browser import chromium, chromium_path
 
-SCREENS = {
-    "console": ViewportSize(width=1180, height=1230),
-    "console_phone": ViewportSize(width=360, height=740),
+SCREENS = {  # the page's size, and pixels a point
+    "console": (ViewportSize(width=1180, height=1230), 1),
+    "console_phone": (ViewportSize(width=360, height=740), 2),
 }
 
 
@@ -30,8 +30,10 @@ def main() -> None:
     if path is None:
         raise SystemExit("no chromium; install Debian's package or set CHROMIUM to its path")
     with chromium(path) as browser:
-        for name, size in SCREENS.items():
-            page = browser.new_page(viewport=size, device_scale_factor=2, reduced_motion="reduce")
+        for name, (size, scale) in SCREENS.items():
+            page = browser.new_page(
+                viewport=size, device_scale_factor=scale, reduced_motion="reduce"
+            )
             page.goto(options.server)
             like_and_ask_why(page, options.user)
             page.screenshot(path=options.out / f"{name}.png")

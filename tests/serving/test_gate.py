@@ -13,9 +13,10 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.app import build
 from serving.config import ServingConfig
 from serving.gate import GATE
-from serving.keys import KeyRing, check_exposure, hashed, read_keys
+from serving.keys import check_exposure, hashed, read_keys
 from serving.limits import RateLimit
 from tests.serving.askers import REGULARS
 from tests.serving.test_api import refusal
@@ -127,9 +128,17 @@ def test_the_environment_may_name_the_file(
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org"])
 def test_who_listens_to_others_asks_for_keys(host: str) -> None:
     with pytest.raises(ValueError, match="without API keys; give api_keys=FILE"):
-        check_exposure(host, None)
-    check_exposure(host, KeyRing({}))
-    check_exposure("127.0.0.1", None)
+        check_exposure(host, asks_for_keys=False)
+    check_exposure(host, asks_for_keys=True)
+    check_exposure("127.0.0.1", asks_for_keys=False)
+
+
+def test_an_exposed_server_is_not_even_built(
+    bundle: Path, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_SERVE_DEFAULT_HTTP_HOST", "0.0.0.0")
+    with pytest.raises(ValueError, match=r"listens on 0\.0\.0\.0"):
+        build({"bundle": str(bundle), "repo": str(repo)})
 
 
 def test_a_large_request_is_refused_whether_it_says_so_or_not(start: Start) -> None:

@@ -163,6 +163,18 @@ def test_mistakes_are_told_with_the_one_body(server: Server) -> None:
     assert ask("/nowhere")["error"] == "not_found"
 
 
+def test_the_console_is_served(server: Server) -> None:
+    with urllib.request.urlopen(SERVER, timeout=60) as response:
+        assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+        assert "app;dur=" in response.headers["Server-Timing"]
+        assert b"console/console.js" in response.read()
+
+
+def test_the_gate_holds_in_a_replica(server: Server) -> None:
+    answer = ask("/v1/recommend", {"user_id": "u" * 5_000_000})
+    assert (answer["status"], answer["error"]) == (413, "too_large")
+
+
 def test_the_fast_path_of_serve_is_in_force(server: Server) -> None:
     """HAProxy in front of the replica, and the throughput settings that Ray reports at start."""
     assert any("bin/haproxy" in args for args in server.descendants().values())
