@@ -70,9 +70,11 @@ def test_a_seed_repeats_and_disturbs_nobody() -> None:
     torch.manual_seed(5)
     with seeded(1):
         first = torch.rand(1)
+    assert torch.equal(torch.rand(2), expected)
     with seeded(1):
         assert torch.equal(torch.rand(1), first)
-    assert torch.equal(torch.rand(2), expected)
+    with seeded(2):
+        assert not torch.equal(torch.rand(1), first)
 
 
 def test_an_epoch_takes_every_example_once() -> None:
