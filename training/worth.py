@@ -126,13 +126,22 @@ def retrained(opened: Opened, folder: Path, kinds: Sequence[str], seed: int) -> 
     lists = {}
     for name, model in training.models(choices(opened.bundle.schema, kinds)).items():
         model_alone = FusedScorer(MODEL, model, opened.features)
-        channels = fit_with(opened.events, opened.sources, model.sources)
-        blend = fuse_one(model_alone, channels, opened.events)
-        scorer = MaskableServed(model_alone, Served.of(blend), name)
+        served = fused_anew(model_alone, opened.events, opened.sources)
+        scorer = MaskableServed(model_alone, served, name)
         whole = [only(scorer.sources, scorer, opened.queries)]
         found = masked_lists(scorer, opened.queries, whole, K, seed, progress=True)
         lists[name + RETRAINED] = found.top_MQK[0]
     return lists
+
+
+def fused_anew(model: FusedScorer, events: Events, sources: Sources) -> Served:
+    """The model with the channels of its sources; alone where these are too weak to be weighed."""
+    channels = fit_with(events, sources, model.model.sources)
+    try:
+        return Served.of(fuse_one(model, channels, events))
+    except ValueError as error:
+        print(f"{', '.join(model.model.sources)}: {error}; the model ranks alone", flush=True)
+        return Served(np.ones((1, 1)), (), ())
 
 
 def hidden(
