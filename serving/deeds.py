@@ -1,5 +1,7 @@
 """Deeds: English clauses about what the user took up, and what the item shares with that."""
 
+from itertools import pairwise
+
 from serving.evidence import Fact
 from serving.mentions import Mention
 from serving.reading import Reading, means
@@ -132,7 +134,20 @@ def shared(reading: Reading) -> list[str]:
     for term in reading.terms:
         if any(fact.entity_ids[0] not in term.entity_ids for fact in held):
             reading.against(f"says that a past item has {term.name!r}, and it has not")
+    if _lists_both(reading):
+        reading.against("lists a past item among what is shared")
     in_history = "your" in said and said & HISTORY and "in" in said
     if in_history and not (reading.terms or reading.past or said & (SHARES | SIMILAR | FITS)):
         reading.against("says that the user already took up the suggested item")
     return [term.id for term in reading.terms]
+
+
+def _lists_both(reading: Reading) -> bool:
+    """ "Shares rock and Casino": a word and a past item in one list."""
+    words = [word for word in reading.words if word not in ("and", "or")]
+    for pair in pairwise(words):
+        if all(word in reading.name_of for word in pair):
+            one, other = (reading.name_of[word] for word in pair)
+            if bool(one.history) != bool(other.history) and bool(one.term) != bool(other.term):
+                return True
+    return False

@@ -91,6 +91,7 @@ def test_true_sentences_pass(text: str) -> None:
         ("We suggest Heat because of Scarface.", "'scarface'"),
         ("3 of your friends want you to take up Heat.", "what friends want"),
         ("Heat is first in the top 50.", "which place"),
+        ("We suggest Heat because it shares Crime and Casino.", "among what is shared"),
         ("We suggest Heat because it is in your history.", "already took up"),
         ("Heat is something you liked.", "without naming it"),
         ("The Godfather and Casino are similar, and you watched it: Heat.", "did not do"),
