@@ -30,7 +30,7 @@ from training.spaces import with_settings
 from training.tuning import validation_ndcg
 
 METRIC = "ndcg@10"
-QUERY_DAYS = 8  # each costs the tokens of the whole catalogue, once an epoch
+ITEM_DAYS = 400_000  # tokens of items, once a day and epoch: some seconds of one core
 QUERIES = QueryOptions(max_users=1000, max_queries_per_user=5)
 
 
@@ -90,9 +90,10 @@ def train_trial(settings: Mapping[str, Any], setup: Setup) -> None:
 
 
 def on_busy_days(queries: Queries) -> Queries:
-    """The queries of the days with most of them."""
+    """The queries of the days with most of them: each day costs the tokens of all items."""
     days, place, number = np.unique(
         queries.at_us // DAY_US, return_inverse=True, return_counts=True
     )
-    busy = np.argsort(-number, kind="stable")[:QUERY_DAYS]
-    return queries.take(np.isin(place, busy)) if len(days) > QUERY_DAYS else queries
+    num_days = max(1, ITEM_DAYS // queries.num_items)
+    busy = np.argsort(-number, kind="stable")[:num_days]
+    return queries.take(np.isin(place, busy)) if len(days) > num_days else queries

@@ -88,6 +88,7 @@ def build_tables(
 def _feature_options(args: argparse.Namespace) -> FeatureOptions:
     given = {
         "encoder": args.encoder,
+        "text_adapter": args.text_adapter,
         "text_dims": args.text_dims,
         "text_engine": args.text_engine,
         "grid_days": args.grid_days,
@@ -211,6 +212,12 @@ def _add_table_options(group: argparse._ArgumentGroup) -> None:
 def _add_feature_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--encoder", default="minilm", help="text encoder: minilm, a folder or a Hugging Face id"
+    )
+    group.add_argument(
+        "--text-adapter",
+        type=Path,
+        metavar="DIR",
+        help="LoRA adapter for the encoder, from `python -m training.text_tuning`",
     )
     group.add_argument(
         "--text-dims", type=int, metavar="N", help="reduce text embeddings to N numbers by PCA"

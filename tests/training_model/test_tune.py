@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tests.training_data import tiny
+from training import trial
 from training.arrays import scratch
 from training.config import TrainingConfig, read_config
 from training.dataset import TrainingData
@@ -19,7 +20,6 @@ from training.queries import DAY_US, Ragged, asking
 from training.schema import FeatureSchema
 from training.spaces import SPACES, settings_of, with_settings
 from training.train import open_inputs
-from training.trial import on_busy_days
 from training.tune import BEST, main, open_search, open_study, parse, prepare, storage
 
 RUN = {"epochs": 3, "batch_size": 256, "learning_rate": 5e-3, "weight_decay": 0.1}
@@ -89,7 +89,6 @@ def test_trials_see_nothing_of_the_test_period(world: Path, repo: Path, tmp_path
     events, queries = inputs.events, setup.ranking.queries
     assert (queries.at_us >= events.train_end_us).all()
     assert (queries.at_us < events.validation_end_us).all()
-    assert 1 <= len(np.unique(queries.at_us // DAY_US)) <= 8
     shared = pickle.loads(pickle.dumps(setup))
     spec = ModelSpec(
         shared.encoder.feature_schema, shared.encoder.vocabulary_sizes, one.job.config.model
@@ -118,9 +117,8 @@ def test_a_presets_settings_are_those_of_a_configuration(preset: str) -> None:
     own = settings_of(config, space)
     assert set(own) == set(space)  # the default configuration may be drawn, and so is the first
     assert with_settings(config, own) == config
-    trial = optuna.create_study().ask(dict(space))
-    changed = with_settings(config, trial.params)
-    assert settings_of(changed, space) == trial.params
+    drawn = optuna.create_study().ask(dict(space)).params
+    assert settings_of(with_settings(config, drawn), space) == drawn
 
 
 def test_what_lies_outside_the_space_is_left_to_the_search() -> None:
@@ -128,10 +126,11 @@ def test_what_lies_outside_the_space_is_left_to_the_search() -> None:
     assert "run.negatives" not in settings_of(config, SPACES["small"])
 
 
-def test_queries_of_the_busiest_days_are_kept() -> None:
+def test_queries_of_the_busiest_days_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "ITEM_DAYS", 8 * 30 + 5)  # of thirty items
     users = np.arange(40)
     at_us = np.concatenate([np.arange(20), np.repeat(30, 20)]) * DAY_US
     none = Ragged(np.empty(0, np.int64), np.zeros(40, np.int64), np.zeros(40, np.int64))
-    kept = on_busy_days(asking(tiny.events_of(tiny.random_log(seed=1)), users, at_us, none))
+    kept = trial.on_busy_days(asking(tiny.events_of(tiny.random_log(seed=1)), users, at_us, none))
     assert len(kept) == 20 + 7
     assert len(np.unique(kept.at_us)) == 8

@@ -129,6 +129,12 @@ def analyse_corpus(
     return num_texts
 
 
+def item_texts(connection: duckdb.DuckDBPyConnection, data_dir: Path) -> dict[str, str]:
+    """By item id the item's own text: title, categories, creator and description."""
+    connection.execute(_OWN_TEXTS.format(items=_quoted(table_path(data_dir, "items"))))
+    return dict(connection.execute("SELECT item_id, text FROM own_texts").fetchall())
+
+
 def _write_texts(connection: duckdb.DuckDBPyConnection, texts_path: Path) -> int:
     num_texts = 0
     with pq.ParquetWriter(texts_path, TEXTS_SCHEMA, compression="zstd") as writer:

@@ -71,8 +71,8 @@ def _new_texts(texts_path: Path, new: Hashes) -> Iterator[pa.Table]:
 class EmbeddingActor:
     """One encoder on one worker; Ray Data calls it with batches (text_hash, text)."""
 
-    def __init__(self, model: str, batch_texts: int | None) -> None:
-        self.encoder = HuggingFaceEncoder(model, batch_texts=batch_texts)
+    def __init__(self, model: str, batch_texts: int | None, adapter: Path | None) -> None:
+        self.encoder = HuggingFaceEncoder(model, batch_texts=batch_texts, adapter=adapter)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """The batch with `vector` [N, D] in place of `text`."""
@@ -102,7 +102,7 @@ def _over_ray(
     blocks = ray.data.from_arrow(list(_new_texts(texts_path, new)))
     embedded = blocks.map_batches(
         EmbeddingActor,
-        fn_constructor_args=(str(encoder.name), options.batch_size),
+        fn_constructor_args=(str(encoder.name), options.batch_size, encoder.adapter),
         compute=ray.data.ActorPoolStrategy(size=num_actors),
         num_gpus=1 if num_gpus else 0,
         batch_size=CHUNK_TEXTS,

@@ -9,7 +9,9 @@ does).
 import hashlib
 import importlib.util
 import json
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -56,6 +58,7 @@ class HuggingFaceEncoder:
     """Attention-mask mean pooling and L2 norm, in batches of texts of about equal length.
 
     `model` is "minilm", a folder, or a Hugging Face id (downloaded unless HF_HUB_OFFLINE is set).
+    `adapter` is a folder that `python -m training.text_tuning` wrote for this model.
     `max_tokens` cuts long texts (the model's own limit counts too). `batch_tokens` bounds texts x
     longest text of a batch: memory grows with it. `batch_texts` bounds the texts of a batch; None
     leaves it to `batch_tokens`. `device` defaults to cuda where there is one. On a GPU the forward
@@ -71,6 +74,7 @@ class HuggingFaceEncoder:
         batch_tokens: int | None = None,
         batch_texts: int | None = None,
         device: str | None = None,
+        adapter: Path | None = None,
     ) -> None:
         if max_tokens < 3 or min(batch_tokens or 1, batch_texts or 1) < 1:
             raise ValueError(
@@ -79,6 +83,7 @@ class HuggingFaceEncoder:
             )
         self.name = model
         self.folder = resolve_model(model)
+        self.adapter = check_adapter(adapter)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.max_tokens = max_tokens
         # A GPU is filled by large batches; the activations of a small one stay in a CPU's cache.
@@ -111,7 +116,8 @@ class HuggingFaceEncoder:
         Not of the device: what a GPU embedded in half precision serves a CPU as well.
         """
         digest = hashlib.sha256(f"{POOLING} {self.max_tokens}".encode())
-        for path in sorted(self.folder.iterdir()):
+        folders = [self.folder, *([self.adapter] if self.adapter else [])]
+        for path in (path for folder in folders for path in sorted(folder.iterdir())):
             if path.is_file() and any(path.match(pattern) for pattern in _WANTED_FILES):
                 digest.update(path.name.encode())
                 with path.open("rb") as file:
@@ -127,6 +133,17 @@ class HuggingFaceEncoder:
 
     @cached_property
     def _model(self) -> Any:
+        if self.adapter is None:
+            return self.transformer
+        from peft import PeftModel  # imports half of transformers
+
+        with quiet_peft():
+            adapted = PeftModel.from_pretrained(self.transformer, str(self.adapter))
+        return adapted.merge_and_unload().eval()
+
+    @cached_property
+    def transformer(self) -> Any:
+        """The model as published, without the adapter."""
         from transformers import AutoModel
         from transformers.utils import logging
 
@@ -142,7 +159,7 @@ class HuggingFaceEncoder:
     @cached_property
     def _cut(self) -> int:
         limits = [self.max_tokens, int(self._tokenizer.model_max_length)]
-        positions = getattr(self._model.config, "max_position_embeddings", None)
+        positions = getattr(self.transformer.config, "max_position_embeddings", None)
         if positions:
             limits.append(int(positions))
         return min(limits)
@@ -188,6 +205,10 @@ class HuggingFaceEncoder:
     @torch.inference_mode()
     def embed_tokens(self, ids: Sequence[Sequence[int]]) -> torch.Tensor:
         """One padded forward pass: token ids of B texts to unit vectors [B, D] on the device."""
+        return self.pooled(self._model, ids)
+
+    def pooled(self, model: Any, ids: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The same by another model of this kind, with gradients where they are wanted."""
         lengths_B = torch.tensor([len(row) for row in ids])
         width = max(1, int(lengths_B.max()))
         padded_BL = np.full((len(ids), width), self._tokenizer.pad_token_id or 0, np.int64)
@@ -202,9 +223,7 @@ class HuggingFaceEncoder:
         with torch.autocast(
             self.device.type, self.autocast_dtype, enabled=self.device.type == "cuda"
         ):
-            hidden_BLD = self._model(
-                input_ids=ids_BL, attention_mask=mask_BL.long()
-            ).last_hidden_state
+            hidden_BLD = model(input_ids=ids_BL, attention_mask=mask_BL.long()).last_hidden_state
         return mean_pool(hidden_BLD, mask_BL)
 
 
@@ -249,6 +268,24 @@ def resolve_model(model: str) -> Path:
             f"save_pretrained wrote, a Hugging Face id, or one of: {', '.join(EMBEDDED)}"
         )
     return _downloaded_model(model)
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """peft 0.21 reads a property that transformers 5.23 has renamed, and is told so each time."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
+        yield
+
+
+def check_adapter(adapter: Path | None) -> Path | None:
+    """The adapter's folder, absolute; ValueError when there is no adapter in it."""
+    if adapter is not None and not (adapter / "adapter_config.json").is_file():
+        raise ValueError(
+            f"{adapter} holds no adapter (no adapter_config.json); make one with "
+            "`python -m training.text_tuning`"
+        )
+    return adapter.resolve() if adapter else None
 
 
 def _packaged_model(name: str) -> Path:

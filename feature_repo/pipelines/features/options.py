@@ -1,5 +1,6 @@
 """What a feature build may be told: the text model, the grid, the seed, the memory it may take."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,9 @@ class FeatureOptions(BaseModel):
 
     encoder: str = "minilm"
     """Text encoder: `minilm` for the embedded one, else a folder or a Hugging Face id."""
+
+    text_adapter: Path | None = None
+    """Folder of a LoRA adapter for the encoder, from `python -m training.text_tuning`."""
 
     text_dims: int | None = Field(default=None, ge=2)
     """Dimensions that PCA leaves of a text embedding; None keeps the encoder's own."""

@@ -79,7 +79,9 @@ def build_text_features(
     DataError when `text_dims` cannot be filled.
     """
     started = time.perf_counter()
-    encoder = encoder or HuggingFaceEncoder(options.encoder, batch_texts=options.batch_size)
+    encoder = encoder or HuggingFaceEncoder(
+        options.encoder, batch_texts=options.batch_size, adapter=options.text_adapter
+    )
     train_end_us = _microseconds(DatasetInfo.read(data_dir))
     with (
         connect(data_dir, options) as connection,
@@ -156,6 +158,7 @@ def _write_model(
     model = {
         "pca": "pca.npz" if reducer else None,
         "encoder": options.encoder,
+        "adapter": str(options.text_adapter) if options.text_adapter else None,
         "fingerprint": encoder.fingerprint,
         "dims": len(reducer.axes_KD) if reducer else encoder.dims,
         "explained_variance": reducer.explained if reducer else 1.0,
