@@ -38,7 +38,7 @@ class LightGraphOptions(BaseModel):
     penalty: float = Field(default=1e-4, ge=0)
     """Of the squared vectors before propagation that a step touches."""
     descent: DescentOptions = DescentOptions(
-        epochs=200,
+        epochs=400,
         batch_size=16_384,
         learning_rate=2e-2,
         last_share=0.02,

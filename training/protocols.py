@@ -33,6 +33,7 @@ from training.light_graph import LightGraph
 from training.matrix_factors import MatrixFactors
 from training.profiles import FriendsTaste, Popularity, TermProfile, Trending
 from training.queries import Queries, QueryOptions, Split, before, build_queries
+from training.sasrec import Sasrec
 from training.sources import Sources, read_sources, title_vectors
 from training.split import RandomSplit, random_split
 from training.text_link import TextLink
@@ -209,6 +210,7 @@ FACTORS = Recipe(lambda events, sources: ALS(events, sources))
 NEXT = Recipe(lambda events, _: Transitions(events))
 TEXT = Recipe(lambda events, sources: TextLink(events, sources), ("vectors_ID",))
 
+SEQUENCE = Recipe(lambda events, sources: Sasrec(events, sources.vectors_ID), ("vectors_ID",))
 BPR = Recipe(lambda events, _: MatrixFactors(events, watch=left_to_watch(events)))
 GRAPH = Recipe(lambda events, sources: LightGraph(events, sources, watch=left_to_watch(events)))
 
@@ -244,6 +246,7 @@ PROTOCOLS = {
         channels={
             "transitions": NEXT,
             "text-link": TEXT,
+            "sasrec": SEQUENCE,
             "terms": LATEST_TERMS,
             "popularity": POPULARITY,
         },
