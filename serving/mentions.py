@@ -89,10 +89,10 @@ def _mentions(record: Evidence) -> tuple[Mention, ...]:
 
 def _replaced(text: str, name: str, char: str, exact: bool) -> str:
     words = WORDS.findall(fold(name))
-    # As it is spelt first: a name's own marks go with it.
-    text = re.sub(rf"(?<!{LETTER}){re.escape(name)}(?!{LETTER})", char, text)
-    if exact or not words:
-        return text
+    if name in text:  # as it is spelt first: a name's own marks go with it
+        text = re.sub(rf"(?<!{LETTER}){re.escape(name)}(?!{LETTER})", char, text)
+    if exact or not words or words[0 if words[0] != "and" else -1] not in fold(text):
+        return text  # most names; a pattern of each costs ten times as much as all the rest
     joined = r"[^\w\ue000-\uf8ff]*".join(
         "(?:and|&)" if word == "and" else re.escape(word) for word in words
     )
