@@ -24,6 +24,7 @@ from training.channels import fit_channels, fit_with, known_sources
 from training.evaluate import REFERENCE
 from training.events import Events, Ints, read_events
 from training.masks import Maskable, MaskableServed, masked_lists, only
+from training.protocols import until_test
 from training.queries import Queries, QueryOptions, build_queries
 from training.ranking import top_items
 from training.report import read_report, write_report
@@ -52,6 +53,14 @@ KINDS = {"all": ("without", "only"), "without": ("without",), "none": ()}
 
 
 @dataclasses.dataclass(frozen=True)
+class Known:
+    """What channels are fitted on."""
+
+    events: Events
+    sources: Sources
+
+
+@dataclasses.dataclass(frozen=True)
 class Opened:
     """A run, the data it was trained on and the questions of the test period."""
 
@@ -61,17 +70,20 @@ class Opened:
     queries: Queries
     slices: Slices
     features: QueryFeatures
-    sources: Sources
-    """What channels are fitted on, of the training period."""
+    trained: Known
+    """The training period, on which weights rest."""
+    fresh: Known
+    """All before the test period, which channels have learnt from when they are asked."""
 
 
 def measure_worth(flags: argparse.Namespace) -> Worth:
     """Measure everything that the flags ask for; ValueError says what does not fit together."""
     opened = open_run(flags)
     # The bundle's channels have counted all events: only their weights are taken over.
-    served = opened.bundle.served.refitted(fit_channels(opened.events, opened.sources))
+    channels = fit_channels(opened.fresh.events, opened.fresh.sources)
+    served = opened.bundle.served.refitted(channels)
     scorer = MaskableServed(FusedScorer(MODEL, opened.bundle.model, opened.features), served, FUSED)
-    others = popular_lately(opened, flags.seed)
+    others = popular_lately(opened)
     others |= retrained(opened, flags.run / KEPT, KINDS[flags.retrain], flags.seed)
     lists, shares = hidden(scorer, opened.queries, others, flags.seed)
     queries, resamples = opened.queries, flags.resamples
@@ -106,15 +118,19 @@ def open_run(flags: argparse.Namespace) -> Opened:
     standing, cold = build_slices(queries, read_friends(flags.data, events)), cold_slices(queries)
     slices = Slices(standing.queries | cold.queries, standing.items | cold.items, cold.pairs)
     features = QueryFeatures(store, bundle.schema, bundle.encoder, events)
-    sources = known_sources(store, bundle.encoder, flags.data, events)
-    return Opened(bundle, store, events, queries, slices, features, sources)
+    trained, fresh = (
+        Known(part, known_sources(store, bundle.encoder, flags.data, part))
+        for part in (events, until_test(events))
+    )
+    return Opened(bundle, store, events, queries, slices, features, trained, fresh)
 
 
-def popular_lately(opened: Opened, seed: int) -> dict[str, Ints]:
+def popular_lately(opened: Opened) -> dict[str, Ints]:
     """Lists of what most took up lately, its half-life chosen on the validation period."""
+    seed = opened.bundle.config.run.seed  # as in the run's own evaluation
     baselines, _ = tuned_baselines(opened.events, without=("item-knn", "ease"), seed=seed)
     return {
-        scorer.name: top_items(scorer, opened.queries, K, seed, progress=True)
+        scorer.name: top_items(scorer, opened.queries, K, progress=True)
         for scorer in baselines
         if scorer.name == REFERENCE
     }
@@ -126,7 +142,7 @@ def retrained(opened: Opened, folder: Path, kinds: Sequence[str], seed: int) -> 
     lists = {}
     for name, model in training.models(choices(opened.bundle.schema, kinds)).items():
         model_alone = FusedScorer(MODEL, model, opened.features)
-        served = fused_anew(model_alone, opened.events, opened.sources)
+        served = fused_anew(model_alone, opened)
         scorer = MaskableServed(model_alone, served, name)
         whole = [only(scorer.sources, scorer, opened.queries)]
         found = masked_lists(scorer, opened.queries, whole, K, seed, progress=True)
@@ -134,13 +150,16 @@ def retrained(opened: Opened, folder: Path, kinds: Sequence[str], seed: int) -> 
     return lists
 
 
-def fused_anew(model: FusedScorer, events: Events, sources: Sources) -> Served:
+def fused_anew(model: FusedScorer, opened: Opened) -> Served:
     """The model with the channels of its sources; alone where these are too weak to be weighed."""
-    channels = fit_with(events, sources, model.model.sources)
+    kept = model.model.sources
+    channels, fresh = (
+        fit_with(known.events, known.sources, kept) for known in (opened.trained, opened.fresh)
+    )
     try:
-        return Served.of(fuse_one(model, channels, events))
+        return Served.of(fuse_one(model, channels, opened.events)).refitted(fresh)
     except ValueError as error:
-        print(f"{', '.join(model.model.sources)}: {error}; the model ranks alone", flush=True)
+        print(f"{', '.join(kept)}: {error}; the model ranks alone", flush=True)
         return Served(np.ones((1, 1)), (), ())
 
 
