@@ -63,9 +63,16 @@ class BlendOptions(BaseModel):
     query_power: float = Field(default=0.5, ge=0, le=1)
     """An item to be found counts (their number in its query)^-power: 0 counts items alike, so that
     whoever takes up much decides, 1 queries alike, which is noisier."""
+    at_least_zero: bool = False
+    """No weight below 0: a channel then raises what it proposes or counts for nothing, and need not
+    be served. Not with `steps`."""
     max_queries: int = Field(default=8_000, gt=0)
     """Validation queries to learn from, drawn at random if there are more."""
     seed: int = 0
+
+    def model_post_init(self, _context: object) -> None:
+        if self.at_least_zero and self.steps:
+            raise ValueError("weights that are at least 0 are the same in all bands; give no steps")
 
 
 class Blend:
@@ -176,8 +183,15 @@ def fit_weights(head: Head, start_NK: Floats, options: BlendOptions) -> Floats:
     kept = head.take(np.asarray(useful_Q))
     shared_1K = start_NK.mean(axis=0, keepdims=True)
     start = np.concatenate([shared_1K, start_NK - shared_1K])
+    num = start.shape[1]
+    bounds = [(0.0, None)] * num + [(0.0, 0.0)] * num if options.at_least_zero else None
     fitted = scipy.optimize.minimize(
-        loss_and_gradient, start.ravel(), args=(kept, options), jac=True, method="L-BFGS-B"
+        loss_and_gradient,
+        start.ravel(),
+        args=(kept, options),
+        jac=True,
+        bounds=bounds,
+        method="L-BFGS-B",
     )
     return weights_by_band(fitted.x, start.shape)
 

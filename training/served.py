@@ -62,9 +62,11 @@ class Served:
 
     @classmethod
     def of(cls, blend: Blend) -> Served:
-        """A blend whose first scorer is the model."""
-        channels: Sequence[Any] = blend.channels[1:]
-        return cls(blend.weights_NK, blend.steps, tuple(channels))
+        """A blend whose first scorer is the model, without channels that count for nothing."""
+        channels: Sequence[Any] = blend.channels
+        kept = [place for place in range(1, len(channels)) if blend.weights_NK[:, place].any()]
+        weights_NK = blend.weights_NK[:, [0, *kept]]
+        return cls(weights_NK, blend.steps, tuple(channels[place] for place in kept))
 
     def counted(self, events: Events) -> Served:
         """The same to be asked after these events: channels that read them have counted them."""

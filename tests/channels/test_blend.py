@@ -87,6 +87,23 @@ def test_the_score_is_the_weighted_sum(queries: Queries) -> None:
     np.testing.assert_allclose(blend.score(queries, rows), expected, atol=1e-5)
 
 
+def test_items_of_a_query_that_finds_much_count_less() -> None:
+    found = np.array([[True, False, False, False, False], [True, True, True, True, False]])
+    scores = np.array([[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 0.5]])
+    head = Head(scores[..., None], found, ~found, np.array([0, 0]))
+    options = BlendOptions(penalty=0.0, band_penalty=0.0, steps=(), query_power=0.5)
+    first, second = np.log1p(4 * np.exp(-1.0)), np.log1p(np.exp(0.5))
+    expected = (first + 4 * 4**-0.5 * second) / (1 + 4 * 4**-0.5)
+    assert loss_and_gradient(np.array([1.0, 0.0]), head, options)[0] == pytest.approx(expected)
+
+
+def test_weights_are_carried_over_to_channels_fitted_again(queries: Queries) -> None:
+    old, new = (Told("one", queries, slice(None), 1.0, seed=n) for n in (0, 1))
+    blend = Blend([old], np.array([[1.0], [3.0]]), name="ours", steps=(5,)).over([new])
+    assert blend.weights_of(np.array([4, 5])).tolist() == [[1.0], [3.0]]
+    assert (blend.name, blend.channels) == ("ours", [new])
+
+
 def test_weights_follow_the_length_of_the_history(queries: Queries) -> None:
     step = int(np.median(queries.history.lengths))
     is_known = queries.history.lengths >= step
@@ -144,3 +161,17 @@ def test_weights_belong_to_channels(queries: Queries) -> None:
         Blend(one, np.ones(2))
     with pytest.raises(ValueError, match="2 rows"):
         Blend(one, np.ones((1, 1)), steps=(5,))
+
+
+def test_weights_are_at_least_zero_where_that_is_asked(queries: Queries) -> None:
+    helps = Told("helps", queries, slice(None), 0.5, seed=0)
+    against = Told("against", queries, slice(None), 0.5, seed=1)
+    against.scores = -against.scores
+    free, held = (
+        learn_blend([helps, against], queries, BlendOptions(head=8, steps=(), at_least_zero=asked))
+        for asked in (False, True)
+    )
+    assert free.by_channel()["against"] < 0 == held.by_channel()["against"]
+    assert held.by_channel()["helps"] > 0
+    with pytest.raises(ValueError, match="give no steps"):
+        BlendOptions(at_least_zero=True, steps=(3,))

@@ -1,5 +1,6 @@
 """The application over the tiny world: to read from, and over a copy of its store to write to."""
 
+import dataclasses
 import inspect
 import shutil
 import warnings
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -22,6 +24,9 @@ from tests.conftest import copy_definitions
 from tests.serving.askers import REGULARS, ask_user
 from tests.serving.stopped import StoppedClock
 from training.bundle import Bundle, load_bundle
+from training.channels import everything, fit_channels, known_sources
+from training.events import read_events
+from training.served import Served
 
 with warnings.catch_warnings():
     # Ray Serve 2.60 declares its own configuration in a way that pydantic 2 deprecates. A filter
@@ -51,8 +56,14 @@ def the_instance() -> Callable[..., object]:
 
 
 @pytest.fixture(scope="session")
-def loaded(bundle: Path) -> Bundle:
-    return load_bundle(bundle)
+def loaded(bundle: Path, world: Path, store: FeatureStore) -> Bundle:
+    """With all channels of the data set, also those for which the tiny model found no use."""
+    own = load_bundle(bundle)
+    events = everything(read_events(world))
+    channels: list[Any] = fit_channels(events, known_sources(store, own.encoder, world, events))
+    weights_NK = np.array([[0.7, *np.linspace(0.1, 0.5, len(channels))]])
+    served = Served(weights_NK, (), tuple(channels)).counted(events)
+    return dataclasses.replace(own, served=served)
 
 
 @pytest.fixture(scope="session")

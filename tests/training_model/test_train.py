@@ -86,14 +86,17 @@ def test_a_run_leaves_its_figures_and_a_bundle(run: Path) -> None:
     card = (run / "bundle" / "MODEL_CARD.md").read_text()
     assert "`gated` fusion" in card
     assert "| fused |" in card
-    assert "| item-ridge |" in card, "what each part of the score weighs"
+    assert "| fusion model |" in card, "what each part of the score weighs"
 
 
 def test_the_report_has_the_fused_score_and_each_of_its_parts(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     parts = load_bundle(run / "bundle").served.by_name()
-    assert {"fusion model", "user-ridge", "item-ridge", "transitions"} <= set(parts)
+    assert {"fusion model", "user-ridge", "item-ridge"} <= set(metrics["models"])
+    assert "fusion model" in parts
+    assert len(parts) > 1
     assert set(parts) <= set(metrics["models"])
+    assert all(weight > 0 for name, weight in parts.items() if name != "fusion model")
 
 
 def test_what_is_served_has_learnt_from_all_periods_and_what_is_reported_has_not(
