@@ -18,6 +18,7 @@ from feast.data_source import PushMode, PushSource
 from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.feature_logging import LoggingConfig
 from feast.infra.offline_stores.file_source import FileLoggingDestination, SavedDatasetFileStorage
+from feast.types import Float64, Map, String
 
 from feature_repo.plugins.parquet_writer import append_rows
 from tests.point_in_time.stores import at, frame, open_store, user, values, view_of
@@ -83,6 +84,21 @@ def test_rows_may_come_filtered_and_under_mapped_names(tmp_path: Path) -> None:
         frame(user_id=["ann", "x"], at=[at(99)] * 2), ["v:value"]
     )
     assert values(result.to_df()["value"]) == [3.0, None]
+
+
+def test_rows_with_nothing_but_nulls_take_the_types_of_the_source(tmp_path: Path) -> None:
+    """A data frame says of such a column neither that it is a struct nor that it is text."""
+    rows = {**TWO_DAYS, "home": [{"city": "Oslo"}, None], "note": ["a", "b"]}
+    features = {"value": Float64, "home": Map, "note": String}
+    store = open_store(tmp_path, user, view_of(tmp_path, "v", rows, features=features))
+    before = pq.read_schema(tmp_path / "v.parquet")
+    store.write_to_offline_store("v", _late(3.0).assign(home=None, note=None))
+    assert pq.read_schema(tmp_path / "v.parquet").equals(before)
+    asked = frame(user_id=["ann"] * 2, at=[at(30), at(99)])
+    result = store.get_historical_features(asked, [f"v:{name}" for name in features]).to_df()
+    assert values(result["value"]) == [1.0, 3.0]
+    assert values(result["home"]) == [{"city": "Oslo"}, None]
+    assert values(result["note"]) == ["a", None]
 
 
 def test_rows_that_do_not_fit_change_nothing(tmp_path: Path) -> None:
