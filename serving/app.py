@@ -2,7 +2,8 @@
 
 Two deployments: `Ranker`, the HTTP ingress, does everything up to the slate and its templates in
 one process, because each hop costs milliseconds; `Explainer` holds the language model, which scales
-apart. The stages are in ranker.py; this file only connects them to HTTP.
+apart. The stages are in ranker.py; this file only connects them to HTTP. A replica gets the classes
+without what stands below them in this file: their methods call only what is imported.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
+from serving.answers import recommended, records
 from serving.api import (
     ErrorBody,
     EvidenceBody,
@@ -30,7 +32,6 @@ from serving.api import (
     FeedbackResponse,
     Health,
     ItemResponse,
-    RecommendedItem,
     RecommendRequest,
     RecommendResponse,
     UserResponse,
@@ -49,7 +50,7 @@ from serving.items import describe_item, describe_user, examples_of
 from serving.keys import check_exposure
 from serving.page import add_console
 from serving.phrases import Language, Tone
-from serving.ranker import Ranked, Slate, SlateRanker
+from serving.ranker import SlateRanker
 from serving.remote import RemoteWriter
 from serving.sentences import Sentences, server_sent_events
 from serving.timing import ServerTiming
@@ -199,22 +200,6 @@ class Ranker:
             at=instant(self._clock.now_us()),
             num_items=len(self._ranker.snapshot),
         )
-
-
-def records(slate: Slate) -> list[Evidence]:
-    return [ranked.evidence for ranked in slate.items]
-
-
-def recommended(ranked: Ranked, explanation: Explanation | None) -> RecommendedItem:
-    return RecommendedItem(
-        item_id=ranked.evidence.item_id,
-        title=ranked.evidence.title,
-        score=ranked.score,
-        probability=ranked.probability,
-        channel=ranked.channel,
-        contributions=ranked.evidence.contributions,
-        explanation=explanation,
-    )
 
 
 def build(args: dict[str, Any]) -> Application:

@@ -86,6 +86,20 @@ def test_a_like_moves_the_slate(url: str, look: Look) -> None:
     assert "feedback: server" in page.locator("#latency").inner_text()
 
 
+def test_what_moved_is_marked(url: str, look: Look) -> None:
+    page = look(url)
+    expect(page.locator(".card")).to_have_count(10)
+    page.evaluate(
+        """async () => {
+          const { drawSlate, moves } = await import("/console/slate.js");
+          const items = ["c", "a", "d", "e"].map((id) => (
+            { item_id: id, title: id, channel: "new", contributions: {}, probability: 0.5 }));
+          drawSlate({ items }, moves(["a", "b", "c", "e"], ["c", "a", "d", "e"]), "en", {});
+        }"""
+    )
+    assert page.locator(".move").all_inner_texts() == ["▲ up 2", "▼ down 1", "new", ""]
+
+
 def test_a_skip_is_told_among_the_filtered(url: str, look: Look) -> None:
     page = look(url)
     ask_for(page, REGULARS[0])

@@ -1,5 +1,6 @@
 """What `serve run serving.app:build` makes of its arguments, and what it refuses."""
 
+import inspect
 import os
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from feast import FeatureService, FeatureStore
 from ray.serve import Application
 
+from serving import app
 from serving.app import SERVE_FLAGS, build, read_config
 from serving.config import ServingConfig
 from tests.serving.conftest import PLAIN_RANKER
@@ -110,3 +112,13 @@ def test_a_bundle_of_another_service_is_refused(bundle: Path, own_repo: Path) ->
     config = ServingConfig(bundle=bundle, repo=own_repo)
     with pytest.raises(ValueError, match=r"'ranking_v1' with fingerprint .*feast apply"):
         PLAIN_RANKER(config, None)
+
+
+def test_methods_call_nothing_that_stays_behind() -> None:
+    """Ray Serve sends the ingress class by value: a function of its module does not go along."""
+    methods = [one for one in vars(PLAIN_RANKER).values() if inspect.isfunction(one)]
+    assert len(methods) > 5
+    functions = [one for one in vars(app).values() if inspect.isfunction(one)]
+    here = {one.__name__ for one in functions if one.__module__ == app.__name__}
+    assert "build" in here
+    assert not here & {name for method in methods for name in method.__code__.co_names}
