@@ -29,8 +29,9 @@ def test_figures_and_page(
     assert everybody.figures["most-popular-lately"].mean == pytest.approx(
         told["most-popular-lately"]["ndcg@10"].mean
     )
-    # The same lists as in the run's evaluation, but for scores that differ by rounding alone.
-    assert everybody.figures["fused"].mean == pytest.approx(told["fused"]["ndcg@10"].mean, abs=2e-3)
+    # The same lists as in the run's evaluation, but for scores that differ by rounding alone;
+    # channels that know the training period only are .001 away.
+    assert everybody.figures["fused"].mean == pytest.approx(told["fused"]["ndcg@10"].mean, abs=5e-4)
     assert {"fused", "no source", "most-popular-lately", "only text"} <= set(everybody.figures)
     assert everybody.ahead["most-popular-lately"].mean == pytest.approx(
         everybody.figures["fused"].mean - everybody.figures["most-popular-lately"].mean
