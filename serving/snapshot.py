@@ -23,6 +23,7 @@ from training.encode import Columns
 from training.profiles import TrendingCounts
 from training.projector import ViewBatch
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
+from training.served import Served
 from training.tokens import SideTokens
 
 Floats = npt.NDArray[np.float64]
@@ -95,6 +96,8 @@ class Snapshot:
     vectors: npt.NDArray[np.float32] | None
     """[I, E] unit text vectors; None without a text source."""
     popularity: Popularity
+    served: Served
+    """The bundle's channels, with counters that go on with `popularity`."""
     position: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +117,7 @@ class Snapshot:
             columns[view.name] = bundle.encoder.encode(view.name, rows.features)
             present[view.name] = torch.from_numpy(rows.rows >= 0)
             columns[view.name] = _expanded(columns[view.name], rows.rows)
+        served = bundle.served.with_own_counts()
         keywords = _string_lists(bundle, schema, "keyword")
         categories = [tuple(row or ()) for row in bundle.items.column("categories").to_pylist()]
         return cls(
@@ -133,8 +137,9 @@ class Snapshot:
             vectors=_unit_vectors(schema, columns, present),
             popularity=dataclasses.replace(
                 _popularity(schema, columns, present, len(item_ids)),
-                followers=[c for c in bundle.served.channels if isinstance(c, TrendingCounts)],
+                followers=[c for c in served.channels if isinstance(c, TrendingCounts)],
             ),
+            served=served,
         )
 
     def place(self, item_id: str) -> int:

@@ -65,7 +65,7 @@ class Voices:
     """The channels of one replica."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot, self._served = snapshot, snapshot.bundle.served
+        self._snapshot, self._served = snapshot, snapshot.served
         self._as_of_us = microseconds(snapshot.bundle.as_of)
         self.names = tuple(channel.name for channel in self._served.channels)
         none = np.empty(0, np.int64)

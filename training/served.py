@@ -10,6 +10,7 @@ each source's share in the sum is exact.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -74,6 +75,11 @@ class Served:
             own.counted(events) if isinstance(own, Trending) else own for own in self.channels
         ]
         return dataclasses.replace(self, channels=tuple(counted))
+
+    def with_own_counts(self) -> Served:
+        """The same with counters that may be added to: one replica's, not the bundle's."""
+        own = [copy.deepcopy(c) if isinstance(c, TrendingCounts) else c for c in self.channels]
+        return dataclasses.replace(self, channels=tuple(own))
 
     def refitted(self, channels: Sequence[Scorer]) -> Served:
         """The same weights over channels fitted anew; one that could not be is left out."""
