@@ -33,11 +33,11 @@ from training.light_graph import LightGraph
 from training.matrix_factors import MatrixFactors
 from training.profiles import FriendsTaste, Popularity, TermProfile, Trending
 from training.queries import Queries, QueryOptions, Split, before, build_queries
-from training.sasrec import Sasrec
 from training.sources import Sources, read_sources, title_vectors
 from training.split import RandomSplit, random_split
 from training.text_link import TextLink
 from training.transitions import Transitions
+from training.two_tower import TwoTower
 from training.user_ridge import UserRidge
 
 EVERYBODY = 1_000_000_000
@@ -210,7 +210,7 @@ FACTORS = Recipe(lambda events, sources: ALS(events, sources))
 NEXT = Recipe(lambda events, _: Transitions(events))
 TEXT = Recipe(lambda events, sources: TextLink(events, sources), ("vectors_ID",))
 
-SEQUENCE = Recipe(lambda events, sources: Sasrec(events, sources.vectors_ID), ("vectors_ID",))
+TOWERS = Recipe(lambda events, sources: TwoTower(events, sources), ("vectors_ID",))
 BPR = Recipe(lambda events, _: MatrixFactors(events, watch=left_to_watch(events)))
 GRAPH = Recipe(lambda events, sources: LightGraph(events, sources, watch=left_to_watch(events)))
 
@@ -246,7 +246,7 @@ PROTOCOLS = {
         channels={
             "transitions": NEXT,
             "text-link": TEXT,
-            "sasrec": SEQUENCE,
+            "two-tower": TOWERS,
             "terms": LATEST_TERMS,
             "popularity": POPULARITY,
         },
