@@ -56,14 +56,14 @@ class ALS:
     ) -> None:
         self.name, self.options = name, options or ALSOptions()
         self.strength_UI = sources.strength_UI
-        model = AlternatingLeastSquares(
-            factors=self.options.width,
-            regularization=self.options.regularisation,
-            alpha=self.options.confidence,
-            iterations=self.options.rounds,
-            random_state=self.options.seed,
-        )
         with threadpool_limits(1, "blas"):  # implicit runs threads of its own
+            model = AlternatingLeastSquares(
+                factors=self.options.width,
+                regularization=self.options.regularisation,
+                alpha=self.options.confidence,
+                iterations=self.options.rounds,
+                random_state=self.options.seed,
+            )
             model.fit(strong_training(events, sources).astype(np.float32), show_progress=False)
         self.items_ID = np.asarray(model.item_factors)
 
