@@ -85,13 +85,16 @@ def write_bundle(contents: Contents, path: Path, reports: Path) -> Path:
 
 
 def write_files(contents: Contents, folder: Path, reports: Path) -> None:
-    """Everything but the manifest."""
+    """Everything but the manifest.
+
+    Arrays are written as bytes: `save_file` lets nobody but the trainer's user read them.
+    """
     (folder / "config.json").write_text(contents.config.model_dump_json(indent=2) + "\n")
     (folder / "encoder.json").write_text(contents.encoder.to_json())
     (folder / "calibration.json").write_text(contents.calibration.model_dump_json() + "\n")
     (folder / "MODEL_CARD.md").write_text(contents.card, encoding="utf-8")
     weights = {k: v.contiguous() for k, v in contents.model.state_dict().items()}
-    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(safetensors.torch.save(weights))
     arrays = {
         "neighbours.ids": contents.neighbours.ids,
         "neighbours.scores": contents.neighbours.scores,
@@ -101,7 +104,7 @@ def write_files(contents: Contents, folder: Path, reports: Path) -> None:
         "taken.starts": contents.taken.start,
         "taken.ends": contents.taken.end,
     }
-    safetensors.numpy.save_file(arrays, folder / "arrays.safetensors")
+    (folder / "arrays.safetensors").write_bytes(safetensors.numpy.save(arrays))
     write_served(contents.served, folder)
     pq.write_table(pa.table({"user_id": contents.seen.user_ids}), folder / "users.parquet")
     pq.write_table(contents.items, folder / "items.parquet")
@@ -133,7 +136,7 @@ def write_served(served: Served, folder: Path) -> None:
         for place, state in enumerate(states)
         for name, array in state.arrays.items()
     }
-    safetensors.numpy.save_file(arrays, folder / CHANNELS)
+    (folder / CHANNELS).write_bytes(safetensors.numpy.save(arrays))
 
 
 def write_manifest(contents: Contents, folder: Path) -> None:

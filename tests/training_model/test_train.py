@@ -112,6 +112,11 @@ def test_what_is_served_has_learnt_from_all_periods_and_what_is_reported_has_not
     assert "learnt from the training period" in (run / "evaluated" / "MODEL_CARD.md").read_text()
 
 
+def test_whoever_may_read_one_file_of_a_bundle_may_read_all(run: Path) -> None:
+    files = [path for path in (run / "bundle").rglob("*") if path.is_file()]
+    assert len({path.stat().st_mode for path in files}) == 1
+
+
 def test_a_bundle_holds_all_take_ups_in_order(run: Path, project: Path) -> None:
     events, taken = read_events(project / "data"), load_bundle(run / "bundle").taken
     assert len(taken) == len(events.user_ids)
