@@ -7,48 +7,25 @@ import numpy as np
 import pytest
 
 from tests.channels.conftest import EVERYTHING, random_sources
-from training.als import ALS, ALSOptions
+from tests.channels.fits import CHANNELS
 from training.baselines import Scorer
 from training.blend import Blend
-from training.descent import DescentOptions
 from training.events import Events
-from training.item_ridge import ItemRidge
-from training.light_graph import LightGraph, LightGraphOptions
-from training.matrix_factors import MatrixFactors, MatrixFactorsOptions
-from training.profiles import FriendsTaste, Popularity, TermProfile, Trending
+from training.profiles import Popularity, Trending
 from training.queries import Queries, build_queries
 from training.ranking import check_scores
-from training.sasrec import Sasrec, SasrecOptions
 from training.sources import Sources
-from training.text_link import TextLink
 from training.transitions import Transitions
-from training.two_tower import TwoTower, TwoTowerOptions
 from training.user_ridge import UserRidge
 
-SHORT = DescentOptions(epochs=2, batch_size=64, learning_rate=0.01)
-SEQUENCE = SasrecOptions(width=8, length=6, num_drawn=10, descent=SHORT)
-TOWERS = TwoTowerOptions(width=8, length=6, term_width=3, descent=SHORT)
-SOCIAL = LightGraphOptions(width=8, friend_weight=0.5, descent=SHORT)
-
 FITS: dict[str, Callable[[Events, Sources], Scorer]] = {
-    "user-ridge": UserRidge,
-    "item-ridge": ItemRidge,
-    "transitions": lambda events, _: Transitions(events),
-    "text-link": TextLink,
-    "friends": FriendsTaste,
-    "terms": lambda _, sources: TermProfile(sources, 0.6),
-    "als": lambda events, sources: ALS(events, sources, ALSOptions(width=8)),
-    "bpr": lambda events, _: MatrixFactors(events, MatrixFactorsOptions(width=8, descent=SHORT)),
-    "light-graph": lambda events, sources: LightGraph(events, sources, SOCIAL),
-    "sasrec": lambda events, sources: Sasrec(events, sources.vectors_ID, SEQUENCE),
-    "two-tower": lambda events, sources: TwoTower(events, sources, TOWERS),
+    **CHANNELS,
     "popularity": lambda events, _: Popularity(events),
     "trending": lambda _, __: Trending(30.0),
     "fused": lambda events, sources: Blend(
         [UserRidge(events, sources), Transitions(events)], np.array([0.5, 2.0])
     ),
 }
-
 each_channel = pytest.mark.parametrize("name", FITS)
 
 

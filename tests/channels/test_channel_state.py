@@ -6,40 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from training.als import ALS, ALSOptions
+from tests.channels.fits import CHANNELS
 from training.blend import Blend, feature
 from training.channel_state import Channel, restored, state_of
-from training.descent import DescentOptions
 from training.events import Events
-from training.item_ridge import ItemRidge
-from training.light_graph import LightGraph, LightGraphOptions
-from training.matrix_factors import MatrixFactors, MatrixFactorsOptions
-from training.profiles import FriendsTaste, TermProfile, Trending, TrendingCounts
+from training.profiles import FriendsTaste, Trending, TrendingCounts
 from training.queries import Queries, Ragged, asking
-from training.sasrec import Sasrec, SasrecOptions
 from training.sources import Sources
-from training.text_link import TextLink
-from training.transitions import Transitions
-from training.two_tower import TwoTower, TwoTowerOptions
 from training.user_ridge import UserRidge
 
-SHORT = DescentOptions(epochs=2, batch_size=64, learning_rate=0.01)
-SEQUENCE = SasrecOptions(width=8, length=6, num_drawn=10, descent=SHORT)
-TOWERS = TwoTowerOptions(width=8, length=6, term_width=3, descent=SHORT)
-SOCIAL = LightGraphOptions(width=8, friend_weight=0.5, descent=SHORT)
-
 FITS: dict[str, Callable[[Events, Sources], Channel]] = {
-    "user-ridge": UserRidge,
-    "item-ridge": ItemRidge,
-    "transitions": lambda events, _: Transitions(events),
-    "text-link": TextLink,
-    "friends": FriendsTaste,
-    "terms": lambda _, sources: TermProfile(sources, 0.6),
-    "als": lambda events, sources: ALS(events, sources, ALSOptions(width=8)),
-    "bpr": lambda events, _: MatrixFactors(events, MatrixFactorsOptions(width=8, descent=SHORT)),
-    "light-graph": lambda events, sources: LightGraph(events, sources, SOCIAL),
-    "sasrec": lambda events, sources: Sasrec(events, sources.vectors_ID, SEQUENCE),
-    "two-tower": lambda events, sources: TwoTower(events, sources, TOWERS),
+    **CHANNELS,
     "trending": lambda events, _: TrendingCounts(events, 30.0, "trending"),
 }
 each_channel = pytest.mark.parametrize("name", FITS)
