@@ -204,7 +204,8 @@ def print_where_to_look(data: Path, run: Path, seconds: float) -> None:
     print(f"  {run / 'report.html'}   the evaluation, with plots")
     print(f"  {run / 'bundle' / 'MODEL_CARD.md'}   what the model is and is not for")
     print("  feast -c feature_repo ui   the registered features in a browser")
-    print(f"  serve run serving.app:build bundle={run / 'bundle'} clock=data   and {SERVER}/docs")
+    print(f"  serve run serving.app:build bundle={run / 'bundle'} clock=data")
+    print(f"  {SERVER}   then: the console; {SERVER}/docs the HTTP interface")
 
 
 def step(title: str) -> None:

@@ -69,6 +69,8 @@ def server(repo: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
     command += [f"repo={own_repo}", f"feedback_log={folder / 'feedback.jsonl'}"]
     command += ["clock=data", "explainer_replicas=0"]
     # Elsewhere than in the project: Ray's processes must find the installed package.
+    # What starts tests in the background lets them ignore Ctrl-C, and what they start as well.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with (folder / "serve.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, *command],
@@ -78,6 +80,7 @@ def server(repo: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    signal.signal(signal.SIGINT, before)
     running = Server(process, folder / "serve.log")
     try:
         wait_until_ready(running)
