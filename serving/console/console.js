@@ -129,6 +129,7 @@ async function submit() {
     throw error;
   });
   const body = wanted();
+  if (!body.user_id) return;
   await recommend(body);
   tell(`${plural(shown.ids.length, "item")} for ${body.user_id}.`);
 }
@@ -161,7 +162,10 @@ async function start() {
     exampleButton(one.user_id, `${one.user_id} · ${one.num_items}`));
   const stranger = `new-${Math.random().toString(36).slice(2, 8)}`;
   byId("examples").replaceChildren(...buttons, exampleButton(stranger, "somebody new"));
-  byId("user").value ||= examples.users[0]?.user_id ?? stranger;
+  const user = byId("user");
+  if (document.activeElement !== user) { // nobody is typing there
+    user.value ||= examples.users[0]?.user_id ?? stranger;
+  }
 }
 
 byId("key").addEventListener("change", (event) => useKey(event.target.value.trim()));

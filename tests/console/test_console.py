@@ -8,7 +8,7 @@ import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from fastapi.testclient import TestClient
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.console.conftest import served
 from tests.serving.askers import REGULARS
@@ -49,6 +49,20 @@ def test_the_first_user_is_shown_at_once(url: str, look: Look) -> None:
     history = httpx.get(f"{url}/v1/users/{user}").json()["history"]
     expect(page.locator("#history li").first).to_contain_text(history[0])
     expect(page.locator("#filtered")).to_contain_text("seen")
+
+
+def test_who_is_at_the_field_before_the_examples_come_types_alone(url: str, look: Look) -> None:
+    page, held = look("about:blank"), list[Route]()
+    page.route("**/v1/examples", lambda route: held.append(route))
+    with page.expect_request("**/v1/examples"):
+        page.goto(url)
+    user = page.get_by_role("textbox", name="User")
+    user.focus()
+    held[0].continue_()
+    expect(page.locator("#examples button").first).to_be_visible()
+    user.press_sequentially(REGULARS[3])
+    page.get_by_role("button", name="Recommend").click()
+    expect(page.get_by_role("status")).to_have_text(f"10 items for {REGULARS[3]}.")
 
 
 def test_bars_are_signed_and_drawn_to_one_scale(url: str, look: Look) -> None:
