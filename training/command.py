@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from training.config import FUSIONS, TrainingConfig, read_config
@@ -27,6 +28,16 @@ class Job:
     config: TrainingConfig
     refit: bool = True
     """Whether the bundle's model and channels learn from all periods, after the evaluation."""
+
+
+def exit_status(command: Callable[[], object]) -> int:
+    """Run a command: 0, or 2 for a ValueError. What can be put right is one line, not a trace."""
+    try:
+        command()
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def parse(arguments: Sequence[str] | None) -> Job:

@@ -30,6 +30,7 @@ from torch.nn import functional
 from feature_repo.pipelines.features.corpus import item_texts
 from feature_repo.pipelines.features.encoder import HuggingFaceEncoder, quiet_peft
 from feature_repo.pipelines.tables import write_text_atomic
+from training.command import exit_status
 from training.events import Events, Ints, read_events
 
 REPORT_EVERY = 20  # steps
@@ -242,7 +243,7 @@ def save(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status. What can be put right is one line, not a trace."""
+    """The command; returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.text_tuning", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data/current"), help="built data set")
     parser.add_argument("--out", type=Path, required=True, help="folder of the adapter")
@@ -254,12 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(flag, type=type(default), default=default, help="(%(default)s)")
     given = vars(parser.parse_args(arguments))
     data, out, model = (given.pop(name) for name in ("data", "out", "encoder"))
-    try:
-        tune(data, out, model, TextTuningConfig.model_validate(given))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return exit_status(lambda: tune(data, out, model, TextTuningConfig.model_validate(given)))
 
 
 if __name__ == "__main__":

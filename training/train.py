@@ -27,7 +27,7 @@ from training.blend import Blend
 from training.blending import before_test, calibrate, contributions, fuse_models
 from training.bundle import BUNDLE, EVALUATED
 from training.channels import everything, fit_channels, known_sources
-from training.command import Job, parse
+from training.command import Job, exit_status, parse
 from training.dataset import TrainingData
 from training.encode import Encoder
 from training.encoded import encode_labels
@@ -273,13 +273,8 @@ def measure(job: Job, inputs: Inputs, blends: Mapping[str, Blend]) -> Evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status. What can be put right is one line, not a trace."""
-    try:
-        train(parse(arguments))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The command; returns its exit status."""
+    return exit_status(lambda: train(parse(arguments)))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from feature_repo.pipelines.tables import write_text_atomic
 from training.arrays import scratch
-from training.command import Job
+from training.command import Job, exit_status
 from training.config import TrainingConfig, read_config
 from training.encode import Encoder
 from training.encoded import encode_labels
@@ -291,13 +291,8 @@ def parse(arguments: Sequence[str] | None) -> Search:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit status. What can be put right is one line, not a trace."""
-    try:
-        search(parse(arguments))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    """The command; returns its exit status."""
+    return exit_status(lambda: search(parse(arguments)))
 
 
 if __name__ == "__main__":
