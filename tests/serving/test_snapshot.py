@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from feature_repo.pipelines.tables import table_path
 from serving.clock import microseconds
+from serving.popularity import Popularity
 from serving.ranker import SlateRanker
-from serving.snapshot import Popularity, Snapshot
+from serving.snapshot import Snapshot
 from training.bundle import Bundle
 
 DAY_US = 86_400_000_000
