@@ -107,6 +107,8 @@ class RecommendResponse(BaseModel):
     """False when the feature store knows nothing of the user."""
     at: datetime
     """The instant the answer was made for (see `clock` in the configuration)."""
+    version: str
+    """Short id of the bundle and of the snapshot that the answer was made from."""
     missing_sources: list[str]
     """Sources that said nothing about this user and were masked."""
     items: list[RecommendedItem]
@@ -134,6 +136,8 @@ class EvidenceBody(BaseModel):
 
 class ExplainResponse(BaseModel):
     user_id: str
+    version: str
+    """As in `RecommendResponse`."""
     item: RecommendedItem
     evidence: EvidenceBody
     counterfactuals: list[Counterfactual] = []
@@ -210,6 +214,10 @@ class Health(BaseModel):
     service: str
     """Feature service of the bundle."""
     bundle_created_at: str
+    version: str
+    """Of the answers that this replica gives now."""
+    refresh_error: str | None
+    """Why a newer bundle or snapshot is not in use yet; null when nothing newer waits."""
     clock: str
     at: datetime
     num_items: int

@@ -37,7 +37,7 @@ from serving.api import (
     UserResponse,
 )
 from serving.batcher import Batcher
-from serving.clock import Clock, instant
+from serving.clock import instant
 from serving.config import ServingConfig
 from serving.details import details_of
 from serving.errors import add_error_handlers
@@ -48,9 +48,9 @@ from serving.gate import Gatekeeper, fill_gate
 from serving.intake import Intake
 from serving.items import describe_item, describe_user, examples_of
 from serving.keys import check_exposure
+from serving.live import Live
 from serving.page import add_console
 from serving.phrases import Language, Tone
-from serving.ranker import SlateRanker
 from serving.remote import RemoteWriter
 from serving.sentences import Sentences, server_sent_events
 from serving.timing import ServerTiming
@@ -106,54 +106,48 @@ class Ranker:
 
     def __init__(self, config: ServingConfig, explainer: DeploymentHandle | None = None) -> None:
         fill_gate(config)
-        bundle = load_bundle(config.bundle)
         store = FeatureStore(repo_path=str(config.repo))
-        bundle.check(store)
-        self._clock = Clock(config.clock, bundle.as_of)
-        self._ranker = SlateRanker(
-            bundle,
-            store,
-            self._clock,
-            candidates_per_channel=config.candidates_per_channel,
-            min_friends=config.min_friends,
-        )
+        self._live = Live(config, store)
         log = FeedbackLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")
-        pusher, snapshot = FeaturePusher(store), self._ranker.snapshot
-        self._intake = Intake(log, pusher, snapshot, self._clock, config.positive_from)
+        self._intake = Intake(log, FeaturePusher(store), self._live, config.positive_from)
         self._sentences = Sentences(explainer, config.explain_timeout_s)
 
     @api.post("/v1/recommend")
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Ranked items for a user, also for one that nobody has seen."""
+        ranker = self._live.state.ranker
         rejected = self._intake.rejected_by(request.user_id)
-        slate = self._ranker.recommend(request, rejected)
+        slate = ranker.recommend(request, rejected)
         explanations = await self._sentences.write(records(slate), request)
         return RecommendResponse(
             user_id=request.user_id,
             known_user=slate.user.known,
             at=instant(slate.at_us),
+            version=slate.version,
             missing_sources=list(slate.user.missing_sources),
             items=[
                 recommended(ranked, explanation)
                 for ranked, explanation in zip(slate.items, explanations, strict=True)
             ],
-            details=details_of(self._ranker, request, rejected, slate) if request.details else None,
+            details=details_of(ranker, request, rejected, slate) if request.details else None,
         )
 
     @api.post("/v1/explain")
     async def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Why this item would be in this user's slate, and the evidence behind the sentence."""
+        ranker = self._live.state.ranker
         rejected = self._intake.rejected_by(request.user_id)
-        slate = self._ranker.explain(request.user_id, request.item_id, request.context, rejected)
+        slate = ranker.explain(request.user_id, request.item_id, request.context, rejected)
         explanations = await self._sentences.write(records(slate), request)
         evidence = slate.items[0].evidence
         counterfactuals = []
         if request.counterfactuals:
-            counterfactuals = self._ranker.counterfactuals(
+            counterfactuals = ranker.counterfactuals(
                 slate.user, request.item_id, request.context, request.language
             )
         return ExplainResponse(
             user_id=request.user_id,
+            version=slate.version,
             item=recommended(slate.items[0], explanations[0]),
             evidence=EvidenceBody(facts=evidence.facts, leading_source=evidence.leading_source),
             counterfactuals=counterfactuals,
@@ -164,7 +158,8 @@ class Ranker:
         """The explanation as server-sent events: `piece`s, each checked before it is sent, then
         one `explanation` with the whole."""
         rejected = self._intake.rejected_by(request.user_id)
-        slate = self._ranker.explain(request.user_id, request.item_id, request.context, rejected)
+        ranker = self._live.state.ranker
+        slate = ranker.explain(request.user_id, request.item_id, request.context, rejected)
         pieces = self._sentences.stream(slate.items[0].evidence, request)
         return StreamingResponse(server_sent_events(pieces), media_type="text/event-stream")
 
@@ -176,29 +171,33 @@ class Ranker:
     @api.get("/v1/items/{item_id:path}")
     async def item(self, item_id: str) -> ItemResponse:
         """What the catalogue and the feature snapshot say of an item."""
-        return describe_item(self._ranker.snapshot, item_id, self._clock.now_us())
+        state = self._live.state
+        return describe_item(state.snapshot, item_id, state.clock.now_us())
 
     @api.get("/v1/users/{user_id:path}")
     async def user(self, user_id: str) -> UserResponse:
         """What the feature store knows of a user now."""
-        return describe_user(self._ranker, user_id)
+        return describe_user(self._live.state.ranker, user_id)
 
     @api.get("/v1/examples")
     async def examples(self) -> Examples:
         """Users and categories to try."""
-        return examples_of(self._ranker.snapshot)
+        return examples_of(self._live.state.snapshot)
 
     @api.get("/healthz")
     async def healthz(self) -> Health:
         """Answers when the bundle is loaded and the snapshot stands."""
-        bundle = self._ranker.bundle
+        state = self._live.state
+        bundle = state.ranker.bundle
         return Health(
             status="ok",
             service=bundle.schema.service,
             bundle_created_at=str(bundle.manifest.created_at),
-            clock=self._clock.name,
-            at=instant(self._clock.now_us()),
-            num_items=len(self._ranker.snapshot),
+            version=state.version,
+            refresh_error=self._live.refresh_error,
+            clock=state.clock.name,
+            at=instant(state.clock.now_us()),
+            num_items=len(state.snapshot),
         )
 
 

@@ -6,10 +6,10 @@ An event id counts once; an event that Feast did not take is pushed when it is s
 import uuid
 
 from serving.api import FeedbackRequest, FeedbackResponse
-from serving.clock import Clock, instant, microseconds
+from serving.clock import instant, microseconds
 from serving.errors import FutureEventError
 from serving.feedback import Event, FeaturePusher, FeedbackLog, is_positive
-from serving.snapshot import Snapshot
+from serving.live import Live
 
 FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
 
@@ -21,12 +21,10 @@ class Intake:
         self,
         log: FeedbackLog,
         pusher: FeaturePusher,
-        snapshot: Snapshot,
-        clock: Clock,
+        live: Live,
         positive_from: float,
     ) -> None:
-        self._log, self._pusher = log, pusher
-        self._snapshot, self._clock = snapshot, clock
+        self._log, self._pusher, self._live = log, pusher, live
         self._positive_from = positive_from
         self._unpushed: set[str] = set()
 
@@ -40,7 +38,8 @@ class Intake:
             return FeedbackResponse(event_id=event.event_id, accepted=False, updated_views=[])
         updated = self._pusher.push(event)  # if Feast fails here, sending the event again retries
         self._unpushed.discard(event.event_id)
-        self._snapshot.popularity.add(self._snapshot.position[event.item_id], event.at_us)
+        snapshot = self._live.state.snapshot
+        snapshot.popularity.add(snapshot.position[event.item_id], event.at_us)
         return FeedbackResponse(event_id=event.event_id, accepted=True, updated_views=updated)
 
     def rejected_by(self, user_id: str) -> tuple[str, ...]:
@@ -48,8 +47,9 @@ class Intake:
         return self._log.rejected_by(user_id)
 
     def _event(self, request: FeedbackRequest) -> Event:
-        self._snapshot.place(request.item_id)  # an unknown item is refused here
-        now_us = self._clock.now_us()
+        state = self._live.state
+        state.snapshot.place(request.item_id)  # an unknown item is refused here
+        now_us = state.clock.now_us()
         at_us = microseconds(request.at) if request.at else now_us
         if at_us > now_us + FUTURE_TOLERANCE_US:
             raise FutureEventError(

@@ -56,6 +56,8 @@ class Slate:
     user: User
     at_us: int
     items: tuple[Ranked, ...]
+    version: str
+    """Of the bundle and the snapshot that it was made from."""
 
 
 class SlateRanker:
@@ -66,13 +68,14 @@ class SlateRanker:
         bundle: Bundle,
         store: FeatureStore,
         clock: Clock,
+        snapshot: Snapshot | None = None,
         *,
         candidates_per_channel: int = 100,
         min_friends: int = MIN_FRIENDS,
     ) -> None:
         self.bundle = bundle
         self.clock = clock
-        self.snapshot = Snapshot.from_bundle(bundle)
+        self.snapshot = snapshot or Snapshot.from_bundle(bundle)
         self.users = UserReader(store, bundle.encoder, bundle.model)
         self.voices = Voices(self.snapshot)
         self._channels = make_channels(self.snapshot, clock.now_us())
@@ -89,7 +92,7 @@ class SlateRanker:
         positions, channels = gather(self._channels, question, self._limit)
         positions, channels = self._with_allow_list(positions, channels, allowed, request.filters)
         if not len(positions):
-            return Slate(user, at_us, ())
+            return Slate(user, at_us, (), self.snapshot.version)
         items = self.snapshot.tokens(positions, at_us)
         scores = said.scores(self._logits(user, items), positions)
         chosen = np.argsort(-scores, kind="stable")[: request.k]
@@ -214,6 +217,7 @@ class SlateRanker:
                 )
                 for row, position in enumerate(positions)
             ),
+            snapshot.version,
         )
 
     def _facts(self, user: User, positions: Positions, at_us: int) -> list[tuple[Fact, ...]]:

@@ -55,6 +55,8 @@ class Snapshot:
     popularity: Popularity
     served: Served
     """The bundle's channels, with counters that go on with `popularity`."""
+    version: str
+    """Short id of the bundle and of the items' rows."""
     position: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,6 +99,7 @@ class Snapshot:
                 followers=[c for c in served.channels if isinstance(c, TrendingCounts)],
             ),
             served=served,
+            version=f"{bundle.version}.bundle",
         )
 
     def place(self, item_id: str) -> int:

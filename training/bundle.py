@@ -143,6 +143,11 @@ class Bundle:
     def as_of(self) -> datetime:
         return self.manifest.as_of
 
+    @property
+    def version(self) -> str:
+        """Short id, the same for the same bytes."""
+        return hashlib.sha256(self.manifest.model_dump_json().encode()).hexdigest()[:8]
+
     def check(self, store: FeatureStore) -> None:
         """Raise ValueError if the registry's service is not the one the model was trained on."""
         there = read_schema(store, self.manifest.service).fingerprint()

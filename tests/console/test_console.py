@@ -189,7 +189,7 @@ def test_the_language_models_words_replace_the_templates(
 def test_text_from_users_is_never_markup(start: Callable[..., TestClient], look: Look) -> None:
     client = start()
     application = next(iter(client.app.dependency_overrides.values()))()
-    snapshot = application._ranker.snapshot
+    snapshot = application._live.state.snapshot
     snapshot.titles[:] = [f"{MARKUP} {title}" for title in snapshot.titles]
     with served(client) as url:
         page = look(url)
