@@ -49,11 +49,11 @@ from serving.intake import Intake
 from serving.items import describe_item, describe_user, examples_of
 from serving.keys import check_exposure
 from serving.live import Live
+from serving.observer import Observer, start_observing
 from serving.page import add_console
 from serving.phrases import Language, Tone
 from serving.remote import RemoteWriter
 from serving.sentences import Sentences, server_sent_events
-from serving.timing import ServerTiming
 from serving.writer import LanguageModelWriter, Writer
 from training.bundle import load_bundle
 
@@ -73,7 +73,7 @@ api = FastAPI(title="Potluck", description=DESCRIPTION, responses={"4XX": {"mode
 add_error_handlers(api)
 add_console(api)
 api.add_middleware(Gatekeeper)
-api.add_middleware(ServerTiming)
+api.add_middleware(Observer)
 
 
 @serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64)
@@ -106,6 +106,7 @@ class Ranker:
 
     def __init__(self, config: ServingConfig, explainer: DeploymentHandle | None = None) -> None:
         fill_gate(config)
+        start_observing(config)
         store = FeatureStore(repo_path=str(config.repo))
         self._live = Live(config, store)
         log = FeedbackLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")

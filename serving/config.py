@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -10,6 +11,7 @@ from serving.evidence import MIN_FRIENDS
 from serving.models import EMBEDDED_MODEL
 
 KEYS_VARIABLE = "POTLUCK_API_KEYS"
+UserIds = Literal["hash", "clear", "none"]
 
 
 class ServingConfig(BaseModel):
@@ -46,6 +48,9 @@ class ServingConfig(BaseModel):
     """A larger request is refused with 413. Ten thousand of the longest identifiers fit."""
     max_requests_per_s: float | None = Field(default=None, gt=0)
     """Of one key, or of one address where no keys are asked for, in each replica; beyond it 429."""
+    log_user_ids: UserIds = "hash"
+    """How logs name users: `hash` (keyed by the environment's POTLUCK_LOG_KEY, else for one process
+    at a time), `clear`, `none`."""
     ranker_replicas: int = Field(default=1, ge=1)
     explainer_replicas: int = Field(default=1, ge=0)
     """0 starts no language model; `explain: llm` is then answered by templates."""

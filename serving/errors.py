@@ -28,7 +28,6 @@ def add_error_handlers(api: FastAPI) -> None:
         api.add_exception_handler(kind, _handler(status, code))
     api.add_exception_handler(RequestValidationError, _invalid_request)
     api.add_exception_handler(HTTPException, _http_error)
-    api.add_exception_handler(Exception, _our_fault)
 
 
 def error_body(
@@ -66,6 +65,6 @@ async def _http_error(_request: Request, error: Exception) -> JSONResponse:
     return error_body(error.status_code, code, str(error.detail))
 
 
-async def _our_fault(_request: Request, error: Exception) -> JSONResponse:
+def our_fault(error: Exception) -> JSONResponse:
     """What was not foreseen. The log has the trace; the answer gives nothing away."""
     return error_body(500, "internal_error", f"{type(error).__name__}; the server's log says more")
