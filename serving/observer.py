@@ -20,6 +20,7 @@ from serving.timing import PASSAGE, Passage, server_timing
 from serving.tracing import begin_span, end_span, start_tracing, trace_id_of, traceparent_of
 
 CLIENT_GONE = 499  # as proxies say it
+METHODS = frozenset("GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 ID_HEADER, TRACE_HEADER = "x-request-id", "traceparent"
 
 
@@ -101,7 +102,7 @@ class Answered:
 
 def tell(passage: Passage, scope: Scope, status: int, span: Span | None) -> None:
     """Metrics, log and spans of a request whose answer is out."""
-    route, method = route_of(scope), scope["method"]
+    route, method = route_of(scope), scope["method"] if scope["method"] in METHODS else "other"
     count_passage(passage, route, method, status)
     user = OBSERVING.users.of(passage.user_id)
     log_passage(passage, route, method, status, user, trace_id_of(span))
