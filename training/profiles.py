@@ -6,6 +6,7 @@ others cannot know, and it is by them that a user without take-ups is known at a
 Shapes: U users, I items, G terms, B queries of a block.
 """
 
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -15,7 +16,10 @@ from training.baselines import Ints, Scores, decay, popularity, training_matrix
 from training.channel_state import Kinds
 from training.events import Events
 from training.queries import Queries
+from training.score_rows import ScoreRow, added_up, each_row
 from training.sources import Sources
+from training.term_rows import TermIndex
+from training.trend_rows import Interval, TrendRow, interval_around
 
 
 class Popularity:
@@ -57,6 +61,7 @@ class TrendingCounts:
         "count_I": np.ndarray,
     }
     sources = ("item",)
+    _interval: Interval | None = None
 
     def __init__(self, events: Events, half_life_days: float, name: str) -> None:
         self.name, self.half_life_days = name, half_life_days
@@ -69,9 +74,31 @@ class TrendingCounts:
         weight_B = decay(queries.at_us[rows] - self.counted_at_us, self.half_life_days)
         return np.asarray(np.log2(1.0 + weight_B[:, None] * self.count_I), dtype=np.float32)
 
+    def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
+        weight_B = decay(queries.at_us[rows] - self.counted_at_us, self.half_life_days)
+        return [
+            TrendRow(
+                self.count_I,
+                float(weight),
+                self._around(int(at_us)).at(int(at_us), len(self.count_I)),
+            )
+            for weight, at_us in zip(weight_B, queries.at_us[rows], strict=True)
+        ]
+
     def add(self, item: int, at_us: int) -> None:
         """Count one more take-up."""
+        before = float(self.count_I[item])
         self.count_I[item] += decay(np.asarray(self.counted_at_us - at_us), self.half_life_days)
+        if self._interval is not None:
+            self._interval.change(before, float(self.count_I[item]))
+
+    def _around(self, at_us: int) -> Interval:
+        """The interval of the instant; that of the last question is kept."""
+        kept = self._interval
+        if kept is None or not kept.start_us <= at_us < kept.end_us:
+            kept = interval_around(at_us, self.count_I, self.counted_at_us, self.half_life_days)
+            self._interval = kept
+        return kept
 
 
 class FriendsTaste:
@@ -89,6 +116,10 @@ class FriendsTaste:
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
         return np.asarray(rows_of(self.taste_UI, queries.user_index[rows]).toarray())
+
+    def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
+        taste_BI = rows_of(self.taste_UI, queries.user_index[rows])
+        return [added_up(*own, queries.num_items) for own in each_row(taste_BI)]
 
 
 class TermProfile:
@@ -114,8 +145,18 @@ class TermProfile:
         self.terms_GI = self.terms_IG.T.tocsr()
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
-        profile_BG = unit_rows(decayed_history(queries, rows, self.decay) @ self.terms_IG)
-        return np.asarray((profile_BG @ self.terms_GI).toarray(), dtype=np.float32)
+        return np.asarray((self._profiles(queries, rows) @ self.terms_GI).toarray(), np.float32)
+
+    def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
+        return [self._index.row(*own) for own in each_row(self._profiles(queries, rows))]
+
+    @cached_property
+    def _index(self) -> TermIndex:
+        return TermIndex.of(self.terms_IG, self.terms_GI)
+
+    def _profiles(self, queries: Queries, rows: Ints) -> sp.csr_matrix:
+        """Unit vectors [B, G] of what the histories are about."""
+        return unit_rows(decayed_history(queries, rows, self.decay) @ self.terms_IG)
 
 
 def strong_training(events: Events, sources: Sources) -> sp.csr_matrix:

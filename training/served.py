@@ -28,6 +28,7 @@ from training.item_ridge import ItemRidge
 from training.labels import Labels
 from training.profiles import FriendsTaste, TermProfile, Trending, TrendingCounts
 from training.queries import Queries, asking, before
+from training.score_rows import DenseRow, Moments, ScoreRow
 from training.text_link import TextLink
 from training.transitions import Transitions
 from training.user_ridge import UserRidge
@@ -49,6 +50,20 @@ PERSONAL = ("behaviour", "social")
 """The sources that a channel reads of the asker; the others tell of items."""
 MODEL = "fusion model"
 AT_ONCE = 256  # queries of which all items are scored together
+
+
+@dataclasses.dataclass(frozen=True)
+class Voice:
+    """What one channel adds to the scores of one asker: weight * standardised score."""
+
+    weight: float
+    row: ScoreRow
+    moments: Moments
+
+    def at(self, items_C: Ints) -> Scores:
+        """What it adds to these items' scores [C]."""
+        scale = np.float32(self.weight / self.moments.spread)
+        return np.asarray(scale * (self.row.at(items_C) - np.float32(self.moments.mean)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +124,18 @@ class Served:
             )
         return terms_KBI
 
+    def voices(self, queries: Queries, rows: Ints) -> list[list[Voice]]:
+        """The same as `terms` to be asked about some items only, [B][K]."""
+        weights_BK = self.weights_of(queries, rows)[:, 1:]
+        rows_KB = [rows_of(channel, queries, rows) for channel in self.channels]
+        return [
+            [
+                Voice(float(weight), own[place], own[place].moments())
+                for weight, own in zip(weights_K, rows_KB, strict=True)
+            ]
+            for place, weights_K in enumerate(weights_BK)
+        ]
+
     def lives(self, sources: Sequence[str], present_BS: Tensor) -> Tensor:
         """Which sources each channel lives on for each asker, bool [B, K, S].
 
@@ -123,6 +150,14 @@ class Served:
         asker is missing, whatever the bundle remembers of them."""
         personal_KS = members([set(c.sources) & set(PERSONAL) for c in self.channels], sources)
         return (personal_KS & present_BS[:, None]).any(-1) | ~personal_KS.any(-1)
+
+
+def rows_of(channel: Channel, queries: Queries, rows: Ints) -> list[ScoreRow]:
+    """What the channel says to each asker, in the cheapest form that it has."""
+    if hasattr(channel, "rows"):
+        found: list[ScoreRow] = channel.rows(queries, rows)
+        return found
+    return [DenseRow(scores_I) for scores_I in channel.score(queries, rows)]
 
 
 def members(sets: Sequence[Iterable[str]], sources: Sequence[str]) -> Tensor:

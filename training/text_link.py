@@ -7,6 +7,7 @@ else that goes with it, and that direction is learnt.
 Shapes: N pairs of a past and its next item, I items, D width of a vector, B queries of a block.
 """
 
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.channel_state import Kinds
 from training.events import Events
 from training.profiles import decayed_history
 from training.queries import Queries
+from training.score_rows import ScoreRow, VectorMoments, VectorRow
 from training.sources import Sources, Vectors
 
 ITEMS_BACK = 20  # of a past in training; by then the weight is 0.6^20, less than 1e-4
@@ -69,8 +71,20 @@ class TextLink:
         self.answers_ID = unit(centred_ID @ answer_DD).astype(np.float32)
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
+        return np.asarray(self._asked(queries, rows) @ self.answers_ID.T, dtype=np.float32)
+
+    def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
+        asked_BD = self._asked(queries, rows)
+        return [VectorRow(asked_D, self.answers_ID, self._of_answers) for asked_D in asked_BD]
+
+    def _asked(self, queries: Queries, rows: Ints) -> Scores:
+        """The histories' vectors [B, D]."""
         history_BI = mean_rows(decayed_history(queries, rows, self.options.history_decay))
-        return np.asarray((history_BI @ self.asks_ID) @ self.answers_ID.T, dtype=np.float32)
+        return np.asarray(history_BI @ self.asks_ID, dtype=np.float32)
+
+    @cached_property
+    def _of_answers(self) -> VectorMoments:
+        return VectorMoments.of(self.answers_ID)
 
 
 def centred(vectors_ID: Vectors) -> Vectors:

@@ -17,6 +17,7 @@ from training.channel_state import Kinds
 from training.events import Events
 from training.profiles import decayed_history
 from training.queries import Queries
+from training.score_rows import ScoreRow, added_up, each_row, entries_of
 
 
 class TransitionOptions(BaseModel):
@@ -61,6 +62,13 @@ class Transitions:
     def score(self, queries: Queries, rows: Ints) -> Scores:
         history_BI = decayed_history(queries, rows, self.options.history_decay)
         return np.asarray((history_BI @ self.weights_II).toarray(), dtype=np.float32)
+
+    def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
+        history_BI = decayed_history(queries, rows, self.options.history_decay)
+        return [
+            added_up(*entries_of(self.weights_II, *own), queries.num_items)
+            for own in each_row(history_BI)
+        ]
 
 
 def pair_weights(events: Events, options: TransitionOptions) -> sp.csr_matrix:

@@ -1,0 +1,162 @@
+"""Score rows: what a channel says of every item to one asker, without writing all of it down.
+
+In: what a channel has worked out for one query. Out: a row that tells the scores of named items,
+the mean and spread of all scores, and items that score highest. What a row costs grows with what is
+asked for and what the asker has done; only a dense one's with the catalogue.
+"""
+
+# Shapes: I items, C candidates, N entries of a sparse row, D width of a vector, T rows
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from training.baselines import Floats, Ints, Scores
+
+LEAST_VARIANCE = 1e-12  # of the mean square: less is rounding, and scores are all equal
+BLOCK = 65_536
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of the scores of all items, by which they are standardised."""
+
+    mean: float
+    spread: float
+    """Standard deviation, 1 where all scores are equal."""
+
+    @classmethod
+    def of_sums(cls, total: float, squares: float, num: int) -> "Moments":
+        """From the sum of the scores and that of their squares."""
+        mean, mean_square = total / num, squares / num
+        variance = mean_square - mean**2
+        return cls(mean, float(variance**0.5) if variance > LEAST_VARIANCE * mean_square else 1.0)
+
+
+class ScoreRow(Protocol):
+    """One asker's scores of all items."""
+
+    def moments(self) -> Moments: ...
+
+    def at(self, items_C: Ints) -> Scores:
+        """The scores [C] of these items."""
+        ...
+
+    def entries(self) -> tuple[Ints, Scores]:
+        """Different items and their scores, among them those that score highest."""
+        ...
+
+
+@dataclass(frozen=True)
+class DenseRow:
+    """All scores written down."""
+
+    scores_I: Scores
+
+    def moments(self) -> Moments:
+        centred_I = self.scores_I - self.scores_I.mean()
+        return Moments(float(self.scores_I.mean()), float(centred_I.std()) or 1.0)
+
+    def at(self, items_C: Ints) -> Scores:
+        return self.scores_I[items_C]
+
+    def entries(self) -> tuple[Ints, Scores]:
+        return np.arange(len(self.scores_I)), self.scores_I
+
+
+@dataclass(frozen=True)
+class SparseRow:
+    """The scores that are not 0."""
+
+    items_N: Ints
+    """Ascending."""
+    scores_N: Scores
+    num_items: int
+
+    def moments(self) -> Moments:
+        exact_N = self.scores_N.astype(np.float64)
+        return Moments.of_sums(float(exact_N.sum()), float(exact_N @ exact_N), self.num_items)
+
+    def at(self, items_C: Ints) -> Scores:
+        if not len(self.items_N):
+            return np.zeros(len(items_C), np.float32)
+        place_C = np.minimum(np.searchsorted(self.items_N, items_C), len(self.items_N) - 1)
+        there_C = self.items_N[place_C] == items_C
+        return np.where(there_C, self.scores_N[place_C], np.float32(0.0))
+
+    def entries(self) -> tuple[Ints, Scores]:
+        return self.items_N, self.scores_N
+
+
+def added_up(items: NDArray[np.integer], scores: NDArray[np.floating], num_items: int) -> SparseRow:
+    """The row of scores of which an item may have several."""
+    if len(items) * 8 > num_items:  # then sorting takes longer than an array of all items
+        scores_I = np.bincount(items, weights=scores, minlength=num_items)
+        items_N = np.flatnonzero(scores_I)
+        return SparseRow(items_N, scores_I[items_N].astype(np.float32), num_items)
+    items_N, place = np.unique(items, return_inverse=True)
+    scores_N = np.bincount(place, weights=scores, minlength=len(items_N)).astype(np.float32)
+    return SparseRow(items_N.astype(np.int64), scores_N, num_items)
+
+
+def each_row(matrix: sp.csr_matrix) -> Iterator[tuple[NDArray[np.integer], Scores]]:
+    """Columns and values of each row."""
+    for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
+        yield matrix.indices[start:end], matrix.data[start:end]
+
+
+def entries_of(
+    matrix: sp.csr_matrix, rows_T: NDArray[np.integer], weights_T: NDArray[np.floating]
+) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Columns and weighted values of these rows, one after the other.
+
+    A product of sparse matrices would clear an array as long as the catalogue first.
+    """
+    start_T, length_T = matrix.indptr[rows_T], np.diff(matrix.indptr)[rows_T]
+    within = np.arange(length_T.sum()) - np.repeat(np.cumsum(length_T) - length_T, length_T)
+    place = np.repeat(start_T, length_T) + within
+    return matrix.indices[place], matrix.data[place] * np.repeat(weights_T, length_T)
+
+
+@dataclass(frozen=True)
+class VectorMoments:
+    """Of items' vectors: from them follow the moments of their products with any vector."""
+
+    mean_D: Floats
+    square_DD: Floats
+    """Mean of the outer products."""
+
+    @classmethod
+    def of(cls, vectors_ID: Scores) -> "VectorMoments":
+        width = vectors_ID.shape[1]
+        total_D, square_DD = np.zeros(width), np.zeros((width, width))
+        for start in range(0, len(vectors_ID), BLOCK):
+            block = vectors_ID[start : start + BLOCK]
+            total_D += block.sum(axis=0, dtype=np.float64)
+            square_DD += block.T @ block
+        return cls(total_D / len(vectors_ID), square_DD / len(vectors_ID))
+
+
+@dataclass(frozen=True)
+class VectorRow:
+    """Products of the asker's vector with those of items; an index finds the best faster."""
+
+    asked_D: Scores
+    answers_ID: Scores
+    of_answers: VectorMoments
+
+    def moments(self) -> Moments:
+        exact_D, known = self.asked_D.astype(np.float64), self.of_answers
+        return Moments.of_sums(
+            float(exact_D @ known.mean_D), float(exact_D @ known.square_DD @ exact_D), 1
+        )
+
+    def at(self, items_C: Ints) -> Scores:
+        return np.asarray(self.answers_ID[items_C] @ self.asked_D, dtype=np.float32)
+
+    def entries(self) -> tuple[Ints, Scores]:
+        return np.arange(len(self.answers_ID)), self.answers_ID @ self.asked_D
