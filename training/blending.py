@@ -58,20 +58,6 @@ def fuse_one(model: FusedScorer, channels: Sequence[Scorer], events: Events) -> 
     return learn_blend([model, *channels], build_queries(events, "validation"), WEIGHTS)
 
 
-def before_test(blends: Mapping[str, Blend], events: Events, sources: Sources) -> dict[str, Blend]:
-    """The same models and weights with channels fitted on all before the test period: events and
-    sources are those of `until_test`. Channels are fitted in seconds, and served as fresh as that.
-    """
-    again: dict[str, Blend] = {}
-    for name, blend in blends.items():
-        model, *channels = blend.channels
-        fitted = fit_all(events, sources, name.removeprefix("without ") if again else "")
-        by_name = {channel.name: channel for channel in fitted}
-        fresh = [by_name.get(channel.name, channel) for channel in channels]
-        again[name] = blend.over([model, *fresh])
-    return again
-
-
 def fit_all(events: Events, sources: Sources, lacks: str) -> list[Scorer]:
     """The channels of somebody who has everything, or all but one source."""
     return fit_without(events, sources, lacks) if lacks else fit_channels(events, sources)

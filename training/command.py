@@ -27,7 +27,8 @@ class Job:
     resume: bool
     config: TrainingConfig
     refit: bool = True
-    """Whether the bundle's model and channels learn from all periods, after the evaluation."""
+    """Whether everything learns again: from all before the test what is evaluated, from all periods
+    what is served."""
 
 
 def exit_status(command: Callable[[], object]) -> int:
@@ -61,7 +62,7 @@ def parse(arguments: Sequence[str] | None) -> Job:
         "--refit",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="after the evaluation, learn from all periods what the bundle serves",
+        help="learn again before the test, baselines as well, and from all periods what is served",
     )
     add("--config", type=Path, help="YAML with sections `model` and `run`; flags go before it")
     add("--resume", action="store_true", help="continue the run in --out from its checkpoint")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo, table_path
+from training.blend import Blend
 from training.bundle import Seen
 from training.calibration import Calibration
 from training.card import model_card
@@ -47,13 +49,23 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True)
 class Learnt:
-    """What ranks: an encoder, the model that reads what it encodes, and channels beside it."""
+    """What ranks: an encoder, models that read what it encodes, and their blends with channels."""
 
     encoder: Encoder
-    fitted: Fitted
-    served: Served
+    models: dict[str, Fitted]
+    """By name: `FUSED`, then "without SOURCE" for each ablation."""
+    blends: dict[str, Blend]
     periods: str
-    """What it has learnt from, in words."""
+    """What all of it has learnt from, in words."""
+
+    @property
+    def served(self) -> Served:
+        return Served.of(self.blends[FUSED])
+
+    def without_ablations(self) -> Self:
+        """What is served."""
+        fused, blend = self.models[FUSED], self.blends[FUSED]
+        return dataclasses.replace(self, models={FUSED: fused}, blends={FUSED: blend})
 
 
 def describe(
@@ -93,6 +105,7 @@ def pack_bundle(
     """Write a bundle with snapshots as of the data's end into the run's folder."""
     events, info, encoder = inputs.events, inputs.info, learnt.encoder
     num_items, taken = len(events.item_ids), events.take_ups()
+    fitted, served = learnt.models[FUSED], learnt.served
     as_of_us = int(events.at_us.max())
     num_users = len(events.user_ids)
     contents = Contents(
@@ -101,8 +114,8 @@ def pack_bundle(
         dataset_fingerprint=hashlib.sha256(info.model_dump_json().encode()).hexdigest()[:16],
         config=job.config,
         encoder=encoder,
-        model=learnt.fitted.model,
-        served=learnt.served.counted(events),
+        model=fitted.model,
+        served=served.counted(events),
         items=read_items(table_path(job.data, "items"), events.item_ids),
         item_views=join_features(
             inputs.store,
@@ -122,10 +135,10 @@ def pack_bundle(
             info,
             job.config,
             encoder,
-            learnt.fitted,
+            fitted,
             result,
             FUSED,
-            learnt.served.by_name(),
+            served.by_name(),
             learnt.periods,
         ),
     )

@@ -55,16 +55,18 @@ def draw_labels(events: Events, run: RunConfig) -> dict[SplitName, Labels]:
     }
 
 
-def draw_again(events: Events, whole: Events, run: RunConfig) -> dict[SplitName, Labels]:
-    """Labels to learn from in all periods, for `whole`, events that are one training period.
+def draw_again(
+    events: Events, known: Events, newest: SplitName, run: RunConfig
+) -> dict[SplitName, Labels]:
+    """Labels to learn from in several periods, which are one training period in `known`.
 
-    The newest of them are there as validation too: their figures show that learning goes on, and no
-    more than that.
+    Those of the newest, a period of `events`, are there as validation too: their figures show that
+    learning goes on, and no more than that.
     """
     pool = run.negatives * run.negative_pool
     return {
-        "train": draw(whole, "train", run, pool, None),
-        "validation": draw(events, "test", run, pool, VALIDATION_LABELS),
+        "train": draw(known, "train", run, pool, None),
+        "validation": draw(events, newest, run, pool, VALIDATION_LABELS),
     }
 
 

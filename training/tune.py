@@ -43,7 +43,8 @@ from training.labels import Labels
 from training.outcome import Inputs
 from training.prepare import VALIDATION_LABELS, draw, fit_encoder, join_labels
 from training.spaces import SPACES, Space, most_negatives, settings_of, with_settings
-from training.train import check_joined, open_inputs, ray_running, say
+from training.stages import check_joined, ray_running, say
+from training.train import open_inputs
 from training.trial import METRIC, Setup, ValidationRanking, train_trial
 
 STUDY, RECORD, BEST = "study.log", "search.json", "best.yaml"

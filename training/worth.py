@@ -11,6 +11,7 @@ import argparse
 import dataclasses
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,14 @@ from feast import FeatureStore
 
 from feature_repo.pipelines.tables import DatasetInfo, write_text_atomic
 from training.attribution import subsets
+from training.baselines import Scorer
 from training.blending import fuse_one
 from training.bundle import BUNDLE, EVALUATED, Bundle, load_bundle
 from training.channels import fit_channels, fit_with, known_sources
 from training.evaluate import REFERENCE
 from training.events import Events, Ints, read_events
 from training.masks import Maskable, MaskableServed, masked_lists, only
+from training.prepare import draw_again, draw_labels, fit_encoder
 from training.protocols import until_test
 from training.queries import Queries, QueryOptions, build_queries
 from training.ranking import top_items
@@ -49,6 +52,7 @@ from training.valuation import (
 
 RECORD = "worth.json"
 KEPT = "retrained"  # folder of the retrained models
+AGAIN = "again"  # in it, those that were then trained on all before the test
 KINDS = {"all": ("without", "only"), "without": ("without",), "none": ()}
 
 
@@ -70,10 +74,11 @@ class Opened:
     queries: Queries
     slices: Slices
     features: QueryFeatures
+    info: DatasetInfo
     trained: Known
     """The training period, on which weights rest."""
     fresh: Known
-    """All before the test period, which channels have learnt from when they are asked."""
+    """What the bundle has learnt from: all before the test period, if the run has refitted."""
 
 
 def measure_worth(flags: argparse.Namespace) -> Worth:
@@ -100,7 +105,8 @@ def measure_worth(flags: argparse.Namespace) -> Worth:
 def open_run(flags: argparse.Namespace) -> Opened:
     """Open bundle, registry and data set, and check that they belong together."""
     evaluated = flags.run / EVALUATED
-    bundle = load_bundle(evaluated if evaluated.is_dir() else flags.run / BUNDLE)
+    refits = evaluated.is_dir()
+    bundle = load_bundle(evaluated if refits else flags.run / BUNDLE)
     info = DatasetInfo.read(flags.data)
     if (info.name, info.last_event_at) != (bundle.manifest.dataset, bundle.as_of):
         raise ValueError(
@@ -120,9 +126,9 @@ def open_run(flags: argparse.Namespace) -> Opened:
     features = QueryFeatures(store, bundle.schema, bundle.encoder, events)
     trained, fresh = (
         Known(part, known_sources(store, bundle.encoder, flags.data, part))
-        for part in (events, until_test(events))
+        for part in (events, until_test(events) if refits else events)
     )
-    return Opened(bundle, store, events, queries, slices, features, trained, fresh)
+    return Opened(bundle, store, events, queries, slices, features, info, trained, fresh)
 
 
 def popular_lately(opened: Opened) -> dict[str, Ints]:
@@ -138,26 +144,56 @@ def popular_lately(opened: Opened) -> dict[str, Ints]:
 
 def retrained(opened: Opened, folder: Path, kinds: Sequence[str], seed: int) -> dict[str, Ints]:
     """Lists of models and channels that never had a source, or had only one, fused anew."""
-    training = Retrained(opened.bundle, opened.store, opened.events, folder)
     lists = {}
-    for name, model in training.models(choices(opened.bundle.schema, kinds)).items():
-        model_alone = FusedScorer(MODEL, model, opened.features)
-        served = fused_anew(model_alone, opened)
-        scorer = MaskableServed(model_alone, served, name)
-        whole = [only(scorer.sources, scorer, opened.queries)]
-        found = masked_lists(scorer, opened.queries, whole, K, seed, progress=True)
+    for name, (scorer, served) in fused_anew(opened, folder, kinds).items():
+        masked = MaskableServed(scorer, served, name)
+        whole = [only(masked.sources, masked, opened.queries)]
+        found = masked_lists(masked, opened.queries, whole, K, seed, progress=True)
         lists[name + RETRAINED] = found.top_MQK[0]
     return lists
 
 
-def fused_anew(model: FusedScorer, opened: Opened) -> Served:
+def fused_anew(
+    opened: Opened, folder: Path, kinds: Sequence[str]
+) -> dict[str, tuple[FusedScorer, Served]]:
+    """Models of some of the sources and how they are fused with channels of these, learnt as the
+    bundle was: chosen on validation, then from all before the test."""
+    bundle, store, events = opened.bundle, opened.store, opened.events
+    wanted, run = choices(bundle.schema, kinds), bundle.config.run
+    if not wanted:
+        return {}
+    encoder = fit_encoder(store, bundle.schema, opened.info, events)
+    draw = partial(draw_labels, events, run)
+    models = Retrained(bundle, encoder, store, events, draw, folder).models(wanted)
+    features = QueryFeatures(store, bundle.schema, encoder, events)
+    found = {}
+    for name, own in models.items():
+        scorer = FusedScorer(MODEL, own.model, features)
+        found[name] = scorer, weighed(scorer, opened)
+    if opened.fresh.events is events:
+        return found
+    draw = partial(draw_again, events, opened.fresh.events, "validation", run)
+    again = Retrained(bundle, bundle.encoder, store, opened.fresh.events, draw, folder / AGAIN)
+    epochs = {name: own.best_epoch for name, own in models.items()}
+    return {
+        name: (
+            FusedScorer(MODEL, own.model, opened.features),
+            found[name][1].refitted(channels_of(opened.fresh, own.model.sources)),
+        )
+        for name, own in again.models(wanted, epochs).items()
+    }
+
+
+def channels_of(known: Known, sources: Sequence[str]) -> list[Scorer]:
+    """The channels of somebody who never had other sources."""
+    return fit_with(known.events, known.sources, sources)
+
+
+def weighed(model: FusedScorer, opened: Opened) -> Served:
     """The model with the channels of its sources; alone where these are too weak to be weighed."""
     kept = model.model.sources
-    channels, fresh = (
-        fit_with(known.events, known.sources, kept) for known in (opened.trained, opened.fresh)
-    )
     try:
-        return Served.of(fuse_one(model, channels, opened.events)).refitted(fresh)
+        return Served.of(fuse_one(model, channels_of(opened.trained, kept), opened.events))
     except ValueError as error:
         print(f"{', '.join(kept)}: {error}; the model ranks alone", flush=True)
         return Served(np.ones((1, 1)), (), ())

@@ -5,7 +5,9 @@ folders from `--source` (default POTLUCK_REAL_DATA, else ../shared/data), builds
 under `--work`, and prints a table. Weights are learnt on validation; test is asked once a seed. The
 spread is the standard deviation over seeds, the interval a bootstrap over users of the first seed;
 where the split is fixed, the seed only draws the queries that weights are learnt from. Under
-`global-time` every scorer, baselines as well, is fitted on validation too before it is asked.
+`global-time` every scorer, baselines as well, is fitted on validation too before it is asked. With
+`--run`, `fused` is what that run evaluated, its model and weights, and `channels_fused` the same
+without a model.
 """
 
 import argparse
@@ -24,19 +26,21 @@ from tqdm import tqdm
 
 from feature_repo.pipelines import build
 from training.baselines import Scorer
-from training.blend import BlendOptions, learn_blend
+from training.blend import Blend, BlendOptions, learn_blend
 from training.bootstrap import Interval, intervals, user_means
-from training.bundle import load_bundle
+from training.bundle import EVALUATED, load_bundle
 from training.events import read_events
 from training.metrics import ndcg, recall
 from training.protocols import PROTOCOLS, Protocol, Recipe, Trial
 from training.queries import Queries
 from training.ranking import hits, top_items
 from training.scorer import FusedScorer, QueryFeatures
+from training.served import MODEL, Served
 
 K = 10
 METRICS = {f"recall@{K}": recall, f"ndcg@{K}": ndcg}
 LEAD = f"ndcg@{K}"
+FUSED = "fused"
 FOLDERS = {
     "lastfm": "hetrec2011-lastfm-2k",
     "movielens": "ml-latest-small",
@@ -88,6 +92,20 @@ class Measured:
         }
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A run's model and how it weighs the channels beside it."""
+
+    model: Scorer
+    served: Served
+
+    def over(self, channels: Sequence[Scorer]) -> Blend:
+        """The served score over channels that have learnt from the periods asked for."""
+        by_name = {channel.name: channel for channel in channels}
+        asked = [self.model, *(by_name[own.name] for own in self.served.channels)]
+        return Blend(asked, self.served.weights_NK, FUSED, self.served.steps)
+
+
 @dataclass
 class Table:
     """All that a run measured."""
@@ -105,36 +123,37 @@ def run(
     data_dir: Path,
     seeds: Sequence[int],
     refit: bool = False,
-    model: Scorer | None = None,
+    trained: Trained | None = None,
 ) -> Table:
     """Every seed: fit, learn the weights on validation, measure the parts and the blend.
 
-    A trained fusion model, if given, is one more scorer of the blend and is not fitted again.
+    What a run has trained, if given, is asked as it is: neither fitted nor weighed again.
     """
     table = Table()
-    extra = [model] if model else []
+    learnt = "channels_fused" if trained else FUSED
     fitted: list[Scorer] = []
     for seed in tqdm(seeds, desc="seeds"):
         if protocol.splits_at_random or not fitted:
             trial = protocol.trial(data_dir, seed)
             asked = protocol.refit(data_dir, trial) if protocol.refits else trial
             measure_each(asked, protocol.baselines, table.baselines, seed)
-            asking = measure_each(asked, protocol.channels, table.channels, seed) + extra
-            fitted = fit_each(trial, protocol.channels) + extra if protocol.refits else asking
-            if model:
-                table.fused.setdefault("model_alone", Measured()).add(model, asked.test, seed)
+            asking = measure_each(asked, protocol.channels, table.channels, seed)
+            fitted = fit_each(trial, protocol.channels) if protocol.refits else asking
+            if trained:
+                for name, scorer in (("model_alone", trained.model), (FUSED, trained.over(asking))):
+                    table.fused.setdefault(name, Measured()).add(scorer, asked.test, seed)
         started = time.perf_counter()
         blend = learn_blend(fitted, trial.validation, BlendOptions(seed=seed), progress=True)
         table.weights.append(blend.by_channel())
-        fused = table.fused.setdefault("fused", Measured())
+        fused = table.fused.setdefault(learnt, Measured())
         fused.fit_s.append(time.perf_counter() - started)
         fused.add(blend.over(asking), asked.test, seed)
         if not table.ahead:
             others = {**table.baselines, **table.channels, **table.fused}
-            table.ahead = differences(fused, others, asked.test)
+            table.ahead = differences(table.fused[FUSED], others, asked.test)
         if refit and not protocol.refits:
             later = protocol.refit(data_dir, trial)
-            again = blend.over(fit_each(later, protocol.channels) + extra)
+            again = blend.over(fit_each(later, protocol.channels))
             table.fused.setdefault("fused_refit", Measured()).add(again, later.test, seed)
     return table
 
@@ -189,7 +208,7 @@ def print_table(table: Table, protocol: Protocol) -> None:
     best = max(table.channels, key=lambda name: float(np.mean(table.channels[name].values[LEAD])))
     ahead = table.ahead[best][LEAD]
     if ahead.low is not None and ahead.high is not None:
-        own, other = table.fused["fused"].interval[LEAD], table.channels[best].interval[LEAD]
+        own, other = table.fused[FUSED].interval[LEAD], table.channels[best].interval[LEAD]
         print(
             f"fused less {best}: {ahead.mean:+.4f} {LEAD} ({ahead.low:+.4f} to {ahead.high:+.4f}), "
             f"intervals {'disjoint' if own.above(other) else 'overlap'}"
@@ -231,20 +250,21 @@ def built_tables(dataset: str, source: Path, work: Path) -> Path:
     return out
 
 
-def trained_model(run: Path, repo: Path, data_dir: Path) -> FusedScorer:
-    """The model of a run that has learnt from the training period alone.
+def trained_by(run: Path, repo: Path, data_dir: Path) -> Trained:
+    """What a run has evaluated: learnt from all before the test period.
 
-    ValueError if the run's data are others than these.
+    ValueError if the run's data are others than these, or if it was not refitted.
     """
-    evaluated = run / "evaluated"  # beside it, the bundle to serve has learnt from all periods
-    bundle = load_bundle(evaluated if evaluated.is_dir() else run / "bundle")
+    if not (run / EVALUATED).is_dir():  # its bundle alone has learnt from the training period
+        raise ValueError(f"{run} has no folder {EVALUATED}; train again, without --no-refit")
+    bundle = load_bundle(run / EVALUATED)
     events = read_events(data_dir)
     known = bundle.items.column("item_id").to_pylist()
     if known != events.item_ids.tolist():
         raise ValueError(f"{run} knows {len(known)} items that are not those of {data_dir}")
     store = FeatureStore(repo_path=str(repo))
     features = QueryFeatures(store, bundle.schema, bundle.encoder, events)
-    return FusedScorer("model", bundle.model, features)
+    return Trained(FusedScorer(MODEL, bundle.model, features), bundle.served)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -261,7 +281,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--run",
         type=Path,
-        help="folder of a run by training.train on the same data: its model joins the blend",
+        help="folder of a run by training.train on the same data: its served score is measured",
     )
     parser.add_argument("--repo", type=Path, default=Path("feature_repo"), help="of that run")
     parser.add_argument(
@@ -285,8 +305,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if flags.protocol is None else 2
     started = time.perf_counter()
     data_dir = built_tables(flags.dataset, folder, flags.work)
-    model = trained_model(flags.run, flags.repo, data_dir) if flags.run else None
-    table = run(PROTOCOLS[name], data_dir, range(flags.seeds), flags.refit, model)
+    trained = trained_by(flags.run, flags.repo, data_dir) if flags.run else None
+    table = run(PROTOCOLS[name], data_dir, range(flags.seeds), flags.refit, trained)
     print_table(table, PROTOCOLS[name])
     wall_s = time.perf_counter() - started
     flags.json.write_text(as_json(table, flags, PROTOCOLS[name], wall_s), encoding="utf-8")

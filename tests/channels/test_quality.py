@@ -3,15 +3,17 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from tests.benchmarks.quality import Measured, main, run
+from tests.benchmarks.quality import Measured, Trained, main, run, trained_by
 from tests.channels.tables import link, play, tag, write_tables
 from training.baselines import Ints, Scores
 from training.protocols import PROTOCOLS
 from training.queries import Queries
+from training.served import Served
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def test_where_a_protocol_refits_everything_is_asked_after_it(shop: Path) -> Non
         assert refitted.baselines[name].values == again.values
 
 
-def test_a_trained_model_is_one_more_scorer(shop: Path) -> None:
+def test_what_a_run_has_trained_is_asked_as_it_is(shop: Path) -> None:
     class Model:
         name = "model"
 
@@ -61,11 +63,25 @@ def test_a_trained_model_is_one_more_scorer(shop: Path) -> None:
             scores[queries.relevant.flat(rows)] = 1.0
             return scores
 
-    table = run(PROTOCOLS["lastfm-recbole"], shop, range(2), model=Model())
-    assert [max(one, key=lambda name: one[name]) for one in table.weights] == ["model"] * 2
+    channels = PROTOCOLS["lastfm-recbole"].channels["user-ridge"]
+    trial = PROTOCOLS["lastfm-recbole"].trial(shop, 0)
+    ridge = cast(Any, channels.fit(trial.events, trial.sources))
+    table = run(
+        PROTOCOLS["lastfm-recbole"],
+        shop,
+        range(2),
+        trained=Trained(Model(), Served(np.array([[9.0, 0.1]]), (), (ridge,))),
+    )
     assert table.fused["model_alone"].values["ndcg@10"] == [1.0, 1.0]
     assert table.fused["fused"].values["ndcg@10"] == [1.0, 1.0]
+    alone = run(PROTOCOLS["lastfm-recbole"], shop, range(2))
+    assert table.fused["channels_fused"].values == alone.fused["fused"].values
     assert "model_alone" in table.ahead
+
+
+def test_a_run_without_what_it_evaluated_is_refused(shop: Path) -> None:
+    with pytest.raises(ValueError, match="no folder evaluated; train again"):
+        trained_by(shop, shop, shop)
 
 
 def test_the_command_writes_figures_and_a_table(

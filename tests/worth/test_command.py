@@ -46,7 +46,7 @@ def test_figures_and_page(
     assert "what each source adds (Shapley)" in capsys.readouterr().out
 
 
-@pytest.mark.slow  # eight short trainings
+@pytest.mark.slow  # sixteen short trainings
 def test_a_model_that_was_trained_again_is_kept(run: Path, world: Path, repo: Path) -> None:
     given = arguments(run, world, repo, "--retrain", "all")
     assert main(given) == 0
@@ -54,8 +54,8 @@ def test_a_model_that_was_trained_again_is_kept(run: Path, world: Path, repo: Pa
     # Items have no social view and users none of items: one side of these models knows nothing.
     assert {f"only {s}, retrained" for s in first.sources} <= set(first.parts["everybody"].figures)
     assert {f"without {s}, retrained" for s in first.sources} <= set(first.parts["everybody"].ahead)
-    kept = {path: path.stat().st_mtime_ns for path in (run / "retrained").glob("*.safetensors")}
-    assert len(kept) == 8
+    kept = {path: path.stat().st_mtime_ns for path in (run / "retrained").rglob("*.safetensors")}
+    assert len(kept) == 16, "each on the training period, then on all before the test"
     next(iter(kept)).unlink()
     assert main(given) == 0
     changed = [path for path, at in kept.items() if path.stat().st_mtime_ns != at]
