@@ -41,9 +41,9 @@ from serving.clock import instant
 from serving.config import ServingConfig
 from serving.details import details_of
 from serving.errors import add_error_handlers
+from serving.event_log import EventLog
 from serving.evidence import Evidence
 from serving.explainer import ExplanationCache, stream_by_model
-from serving.feedback import FeaturePusher, FeedbackLog
 from serving.gate import Gatekeeper, fill_gate
 from serving.intake import Intake
 from serving.items import describe_item, describe_user, examples_of
@@ -52,6 +52,7 @@ from serving.live import Live
 from serving.observer import Observer, start_observing
 from serving.page import add_console
 from serving.phrases import Language, Tone
+from serving.pusher import FeaturePusher
 from serving.remote import RemoteWriter
 from serving.sentences import Sentences, server_sent_events
 from serving.writer import LanguageModelWriter, Writer
@@ -109,14 +110,16 @@ class Ranker:
         start_observing(config)
         store = FeatureStore(repo_path=str(config.repo))
         self._live = Live(config, store)
-        log = FeedbackLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")
-        self._intake = Intake(log, FeaturePusher(store), self._live, config.positive_from)
+        log = EventLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")
+        # A connection of its own: it writes in another thread than requests read in.
+        pusher = FeaturePusher(FeatureStore(repo_path=str(config.repo)))
+        self._intake = Intake(log, pusher, self._live, config.positive_from)
         self._sentences = Sentences(explainer, config.explain_timeout_s)
 
     @api.post("/v1/recommend")
     async def recommend(self, request: RecommendRequest) -> RecommendResponse:
         """Ranked items for a user, also for one that nobody has seen."""
-        ranker = self._live.state.ranker
+        ranker = self._intake.state().ranker
         rejected = self._intake.rejected_by(request.user_id)
         slate = ranker.recommend(request, rejected)
         explanations = await self._sentences.write(records(slate), request)
@@ -136,7 +139,7 @@ class Ranker:
     @api.post("/v1/explain")
     async def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Why this item would be in this user's slate, and the evidence behind the sentence."""
-        ranker = self._live.state.ranker
+        ranker = self._intake.state().ranker
         rejected = self._intake.rejected_by(request.user_id)
         slate = ranker.explain(request.user_id, request.item_id, request.context, rejected)
         explanations = await self._sentences.write(records(slate), request)
@@ -159,7 +162,7 @@ class Ranker:
         """The explanation as server-sent events: `piece`s, each checked before it is sent, then
         one `explanation` with the whole."""
         rejected = self._intake.rejected_by(request.user_id)
-        ranker = self._live.state.ranker
+        ranker = self._intake.state().ranker
         slate = ranker.explain(request.user_id, request.item_id, request.context, rejected)
         pieces = self._sentences.stream(slate.items[0].evidence, request)
         return StreamingResponse(server_sent_events(pieces), media_type="text/event-stream")
@@ -167,28 +170,28 @@ class Ranker:
     @api.post("/v1/feedback")
     async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
         """Take in one event: durable first, then pushed to Feast; the next answer knows it."""
-        return self._intake.take(request)
+        return await self._intake.take(request)
 
     @api.get("/v1/items/{item_id:path}")
     async def item(self, item_id: str) -> ItemResponse:
         """What the catalogue and the feature snapshot say of an item."""
-        state = self._live.state
+        state = self._intake.state()
         return describe_item(state.snapshot, item_id, state.clock.now_us())
 
     @api.get("/v1/users/{user_id:path}")
     async def user(self, user_id: str) -> UserResponse:
         """What the feature store knows of a user now."""
-        return describe_user(self._live.state.ranker, user_id)
+        return describe_user(self._intake.state().ranker, user_id)
 
     @api.get("/v1/examples")
     async def examples(self) -> Examples:
         """Users and categories to try."""
-        return examples_of(self._live.state.snapshot)
+        return examples_of(self._intake.state().snapshot)
 
     @api.get("/healthz")
     async def healthz(self) -> Health:
         """Answers when the bundle is loaded and the snapshot stands."""
-        state = self._live.state
+        state = self._intake.state()
         bundle = state.ranker.bundle
         return Health(
             status="ok",

@@ -1,36 +1,21 @@
-"""Feedback: an event becomes durable first, then new feature rows, which Feast is pushed.
+"""Feedback: what one more event makes of a feature row, and of what a user rejected.
 
-In: an accepted event. Out: the views that were updated. The counters follow the very algebra of the
-batch pipeline (feature_repo.pipelines.features.decay), so online and batch rows agree.
+In: rows and events. Out: the rows after them. Counters follow the very algebra of the batch
+pipeline (feature_repo.pipelines.features.decay) and histories its order, so that online and batch
+rows agree whatever order events arrive in. What needs all of the data stays as the batch made it:
+`rating_bias`, `rating_mean`, `rating_count`, `num_users`.
 """
 
-import json
-import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
-import pandas as pd
-from feast import FeatureStore
-from feast.data_source import PushMode
-
+from feature_repo.pipelines.features.behaviour import MAX_RECENT
 from feature_repo.pipelines.features.decay import HALF_LIVES_DAYS, add_event
-from serving.clock import instant
+from serving.event_log import Event
 
-MAX_HISTORY = 50
 NEGATIVE_ACTIONS = frozenset({"skip", "dislike", "hide", "unlike"})
 
-
-@dataclass(frozen=True)
-class Event:
-    event_id: str
-    user_id: str
-    item_id: str
-    action: str
-    value: float | None
-    at_us: int
-    is_positive: bool
+Row = dict[str, Any]
 
 
 def is_positive(action: str, value: float | None, positive_from: float) -> bool:
@@ -40,65 +25,23 @@ def is_positive(action: str, value: float | None, positive_from: float) -> bool:
     return not (action == "rate" and value is not None and value < positive_from)
 
 
-class FeedbackLog:
-    """Append-only file of accepted events, one JSON object a line; each event id once."""
+class Rejections:
+    """What users turned down and did not take up later."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._ids: set[str] = set()
-        self._rejected: dict[str, dict[str, None]] = {}
-        _cut_unfinished_line(path)
-        for event in read_log(path):
-            self._remember(event)
+    def __init__(self) -> None:
+        self._latest: dict[str, dict[str, tuple[int, bool]]] = {}
 
-    def __contains__(self, event_id: str) -> bool:
-        return event_id in self._ids
+    def add(self, events: Iterable[Event]) -> None:
+        """The latest event on an item decides, whenever it arrives; of one instant, a rejection."""
+        for event in events:
+            of_user = self._latest.setdefault(event.user_id, {})
+            told = event.at_us, not event.is_positive
+            of_user[event.item_id] = max(told, of_user.get(event.item_id, told))
 
-    def append(self, event: Event) -> None:
-        """Returns when the event is on the disk."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(event), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._remember(event)
-
-    def rejected_by(self, user_id: str) -> tuple[str, ...]:
-        """Items that the user gave negative feedback on."""
-        return tuple(self._rejected.get(user_id, ()))
-
-    def _remember(self, event: Event) -> None:
-        self._ids.add(event.event_id)
-        rejected = self._rejected.setdefault(event.user_id, {})
-        if event.is_positive:
-            rejected.pop(event.item_id, None)
-        else:
-            rejected[event.item_id] = None
-
-
-def _cut_unfinished_line(path: Path) -> None:
-    """A last line without its end was being written in a crash and never acknowledged."""
-    if path.exists():
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(path, whole)
-
-
-def read_log(path: Path) -> list[Event]:
-    """Events of a log; ValueError names the line that is none."""
-    if not path.exists():
-        return []
-    events = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
-        try:
-            events.append(Event(**json.loads(line)))
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ValueError(f"{path}, line {number} is no feedback event: {error}") from error
-    return events
-
-
-Row = dict[str, Any]
+    def of(self, user_id: str) -> tuple[str, ...]:
+        """Items, in the order in which the user met them first."""
+        of_user = self._latest.get(user_id, {})
+        return tuple(item for item, (_, rejected) in of_user.items() if rejected)
 
 
 def updated_activity(row: Row, event: Event) -> Row:
@@ -114,21 +57,27 @@ def updated_activity(row: Row, event: Event) -> Row:
 
 
 def updated_history(row: Row, event: Event) -> Row:
-    """`user_history` after a take-up; the newest first, whatever order events arrive in."""
-    old = zip(
-        row.get("recent_items") or [],
-        row.get("recent_actions") or [],
-        row.get("recent_at_us") or [],
-        strict=True,
-    )
-    kept = [(item, action, int(at)) for item, action, at in old if item != event.item_id]
-    entries = [(event.item_id, event.action, event.at_us), *kept]
-    entries.sort(key=lambda entry: -entry[2])  # stable: an equal instant keeps the newcomer first
-    items, actions, instants = zip(*entries[:MAX_HISTORY], strict=True)
+    """`user_history` after a take-up: newest first, each item once with its latest action.
+
+    Of one instant, the items stand by name, and of several actions on one item the first by name.
+    """
+    entries = {
+        item: (int(at), action)
+        for item, action, at in zip(
+            row.get("recent_items") or [],
+            row.get("recent_actions") or [],
+            row.get("recent_at_us") or [],
+            strict=True,
+        )
+    }
+    told = event.at_us, event.action
+    known = entries.get(event.item_id, told)
+    entries[event.item_id] = min(told, known, key=lambda entry: (-entry[0], entry[1]))
+    newest = sorted(entries.items(), key=lambda entry: (-entry[1][0], entry[0]))[:MAX_RECENT]
     return {
-        "recent_items": list(items),
-        "recent_actions": list(actions),
-        "recent_at_us": list(instants),
+        "recent_items": [item for item, _ in newest],
+        "recent_actions": [action for _, (_, action) in newest],
+        "recent_at_us": [at for _, (at, _) in newest],
     }
 
 
@@ -141,44 +90,6 @@ UPDATES: dict[str, tuple[str, Update, bool]] = {
 }
 
 
-class FeaturePusher:
-    """Pushes the views of `UPDATES` that the registry has a push source `<view>_push` for."""
-
-    def __init__(self, store: FeatureStore) -> None:
-        self._store = store
-        views = {view.name: view for view in store.list_batch_feature_views()}
-        sources = {source.name for source in store.list_data_sources()}
-        self._fields = {
-            name: {field.name: str(field.dtype) for field in views[name].features}
-            for name in UPDATES
-            if name in views and f"{name}_push" in sources
-        }
-
-    def push(self, event: Event) -> list[str]:
-        """Update the online rows that the event touches; returns the names of their views."""
-        pushed = []
-        for view in self._fields:
-            key, update, positives_only = UPDATES[view]
-            if event.is_positive or not positives_only:
-                key_value = getattr(event, key)
-                self._write(view, key, key_value, update(self._read(view, key, key_value), event))
-                pushed.append(view)
-        return pushed
-
-    def _read(self, view: str, key: str, value: str) -> Row:
-        features = [f"{view}:{name}" for name in self._fields[view]]
-        row = self._store.get_online_features(features, [{key: value}]).to_dict()
-        return {name: row[name][0] for name in self._fields[view] if row[name][0] is not None}
-
-    def _write(self, view: str, key: str, value: str, row: Row) -> None:
-        newest_us = row["recent_at_us"][0] if "recent_at_us" in row else row["counted_at_us"]
-        at = instant(int(newest_us))
-        frame = pd.DataFrame([{key: value, **{n: row.get(n) for n in self._fields[view]}}])
-        for name, dtype in self._fields[view].items():
-            if not dtype.startswith("Array"):
-                frame[name] = frame[name].astype(PANDAS_TYPES.get(dtype, "object"))
-        frame["event_timestamp"] = frame["created_timestamp"] = pd.Timestamp(at)
-        self._store.push(f"{view}_push", frame, to=PushMode.ONLINE)
-
-
-PANDAS_TYPES = {"Int64": "Int64", "Float32": "float32", "Float64": "float64"}
+def touched(view: str, event: Event) -> bool:
+    """Whether an event changes a row of the view."""
+    return event.is_positive or not UPDATES[view][2]

@@ -1,50 +1,163 @@
 """Intake of feedback: a request becomes an event, is made durable, then pushed to Feast.
 
-An event id counts once; an event that Feast did not take is pushed when it is sent again.
+In: requests, and what other replicas wrote to the log. Out: answers, and a state to answer from
+that knows all of it. Waiting for the disk and for the store happens in one thread of its own, which
+takes all events that wait as one group: one flush and one push for all of them.
 """
 
+import asyncio
+import logging
+import threading
+import time
 import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from serving.api import FeedbackRequest, FeedbackResponse
 from serving.clock import instant, microseconds
 from serving.errors import FutureEventError
-from serving.feedback import Event, FeaturePusher, FeedbackLog, is_positive
-from serving.live import Live
+from serving.event_log import Event, EventLog, LogReader
+from serving.feedback import Rejections, is_positive
+from serving.live import Live, State
+from serving.popularity import Popularity
+from serving.pusher import FeaturePusher
+from serving.snapshot import Snapshot
 
 FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
+RETRY_S = 1.0  # after Feast took no rows
+logger = logging.getLogger(__name__)
+
+
+class Committer:
+    """Commits events in the order they came, those that wait meanwhile as one group."""
+
+    def __init__(self, commit: Callable[[Sequence[Event]], list[FeedbackResponse]]) -> None:
+        self._commit = commit
+        self._waiting: deque[tuple[Event, Future[FeedbackResponse]]] = deque()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feedback")
+
+    def submit(self, event: Event) -> "Future[FeedbackResponse]":
+        answer: Future[FeedbackResponse] = Future()
+        self._waiting.append((event, answer))
+        self._thread.submit(self._run)
+        return answer
+
+    def nudge(self) -> None:
+        """Commit an empty group, which pushes what was not pushed."""
+        self._thread.submit(self._commit, ())
+
+    def _run(self) -> None:
+        group = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        group = [one for one in group if one[1].set_running_or_notify_cancel()]
+        if not group:
+            return
+        try:
+            answers = self._commit([event for event, _ in group])
+        except Exception as error:  # noqa: BLE001 - raised again in each request that waits
+            for _, answer in group:
+                answer.set_exception(error)
+        else:
+            for (_, answer), given in zip(group, answers, strict=True):
+                answer.set_result(given)
 
 
 class Intake:
-    """Takes events in for one replica."""
+    """Takes events in for one replica, and keeps it level with the others of its node."""
 
     def __init__(
-        self,
-        log: FeedbackLog,
-        pusher: FeaturePusher,
-        live: Live,
-        positive_from: float,
+        self, log: EventLog, pusher: FeaturePusher, live: Live, positive_from: float
     ) -> None:
         self._log, self._pusher, self._live = log, pusher, live
         self._positive_from = positive_from
-        self._unpushed: set[str] = set()
+        # What the data holds already is not kept in memory.
+        self._since_us = microseconds(live.state.ranker.bundle.as_of)
+        self._reader = LogReader(log.path, since_us=self._since_us)
+        self._mark_path = log.path.with_name(log.path.name + ".pushed")
+        self._ids: set[str] = set()
+        self._rejections = Rejections()
+        self._counts: list[Counts] = []
+        self._lock = threading.Lock()  # around what requests and the committing thread both read
+        self._retry_at: float | None = None
+        self._committer = Committer(self._commit)
+        self._commit(())  # what was in the log and not in the store when the last process died
 
-    def take(self, request: FeedbackRequest) -> FeedbackResponse:
-        """Raises UnknownItemError and FutureEventError before anything is kept."""
-        event = self._event(request)
-        if event.event_id not in self._log:
-            self._log.append(event)
-            self._unpushed.add(event.event_id)
-        elif event.event_id not in self._unpushed:
-            return FeedbackResponse(event_id=event.event_id, accepted=False, updated_views=[])
-        updated = self._pusher.push(event)  # if Feast fails here, sending the event again retries
-        self._unpushed.discard(event.event_id)
-        snapshot = self._live.state.snapshot
-        snapshot.popularity.add(snapshot.position[event.item_id], event.at_us)
-        return FeedbackResponse(event_id=event.event_id, accepted=True, updated_views=updated)
+    async def take(self, request: FeedbackRequest) -> FeedbackResponse:
+        """Answers when the event is durable. Raises UnknownItemError and FutureEventError before
+        anything is kept."""
+        return await asyncio.wrap_future(self._committer.submit(self._event(request)))
+
+    def state(self) -> State:
+        """The state to answer from, with every event that a replica has acknowledged."""
+        if self._retry_at is not None and time.monotonic() >= self._retry_at:
+            self._retry_at = None
+            self._committer.nudge()
+        state = self._live.state
+        with self._lock:
+            self._catch_up()
+            self._counts_of(state.snapshot).catch_up(state.snapshot)
+        return state
 
     def rejected_by(self, user_id: str) -> tuple[str, ...]:
         """Items that the user gave negative feedback on."""
-        return self._log.rejected_by(user_id)
+        with self._lock:
+            self._catch_up()
+            return self._rejections.of(user_id)
+
+    def _catch_up(self) -> None:
+        events = self._reader.new()
+        self._ids.update(event.event_id for event in events)
+        self._rejections.add(events)
+
+    def _counts_of(self, snapshot: Snapshot) -> "Counts":
+        self._counts = [counts for counts in self._counts if counts.popularity() is not None]
+        for counts in self._counts:
+            if counts.popularity() is snapshot.popularity:
+                return counts
+        self._counts.append(Counts(snapshot, self._log))
+        return self._counts[-1]
+
+    def _commit(self, events: Sequence[Event]) -> list[FeedbackResponse]:
+        """Make new events durable, then push everything that is not pushed yet."""
+        with self._log.locked():
+            with self._lock:
+                self._catch_up()
+                fresh = self._fresh(events)
+                end = self._reader.offset
+            if fresh:
+                self._log.append(list(fresh.values()), end)
+            pushed = self._push()
+        answers = []
+        for event in events:
+            accepted = fresh.get(event.event_id) is event
+            views = self._pusher.views(event) if accepted and pushed else []
+            answers.append(
+                FeedbackResponse(event_id=event.event_id, accepted=accepted, updated_views=views)
+            )
+        return answers
+
+    def _fresh(self, events: Sequence[Event]) -> dict[str, Event]:
+        """By id, events that no replica has taken in; the first of each id."""
+        fresh: dict[str, Event] = {}
+        for event in events:
+            if event.event_id not in self._ids:
+                fresh.setdefault(event.event_id, event)
+        return fresh
+
+    def _push(self) -> bool:
+        """Whether the store has everything now. It may be down: what is acknowledged is in the
+        log, and is pushed as soon as that succeeds."""
+        try:
+            while self._pusher.push(
+                LogReader(self._log.path, since_us=self._since_us), self._mark_path
+            ):
+                pass
+        except Exception:
+            logger.exception("feedback is in the log and not yet in the online store")
+            self._retry_at = time.monotonic() + RETRY_S
+            return False
+        return True
 
     def _event(self, request: FeedbackRequest) -> Event:
         state = self._live.state
@@ -63,4 +176,20 @@ class Intake:
             value=request.value,
             at_us=at_us,
             is_positive=is_positive(request.action, request.value, self._positive_from),
+            received_at_us=now_us,
         )
+
+
+class Counts:
+    """How far the counters of one snapshot have followed the log."""
+
+    def __init__(self, snapshot: Snapshot, log: EventLog) -> None:
+        self.popularity: weakref.ref[Popularity] = weakref.ref(snapshot.popularity)
+        self._reader = LogReader(log.path, since_us=microseconds(snapshot.bundle.as_of))
+
+    def catch_up(self, snapshot: Snapshot) -> None:
+        """Count what was appended. Items that this snapshot lacks are passed over."""
+        for event in self._reader.new():
+            position = snapshot.position.get(event.item_id)
+            if position is not None:
+                snapshot.popularity.add(position, event.at_us)

@@ -1,0 +1,157 @@
+"""Pusher: events of the log become rows of Feast's online store, each event once.
+
+In: events in the log's order. Out: pushed rows. A row is read, changed and written, and a process
+may die between any two of these: the rows to write are therefore noted beside the log first.
+Whoever comes next writes the noted rows again, which changes nothing if they had arrived.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from feast import FeatureStore
+from feast.data_source import PushMode
+
+from serving.clock import instant
+from serving.event_log import Event, LogReader
+from serving.feedback import UPDATES, Row, touched
+
+Rows = dict[str, dict[str, Row]]
+"""By view, by key."""
+
+GROUP = 1_000  # events pushed at a time: SQLite takes some thousand keys in one question
+PANDAS_TYPES = {"Int64": "Int64", "Float32": "float32", "Float64": "float64"}
+
+
+@dataclass(frozen=True)
+class PushMark:
+    """How far the log has been pushed."""
+
+    offset: int = 0
+    """Everything before this byte has been."""
+    until: int = 0
+    """Everything before this byte has been once `rows` are written."""
+    rows: Rows = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "PushMark":
+        """Nothing has been pushed where there is no file."""
+        return cls(**json.loads(path.read_text())) if path.exists() else cls()
+
+    def write(self, path: Path) -> None:
+        """At once or not at all, and durable."""
+        new = path.with_name(path.name + ".new")
+        with new.open("w", encoding="utf-8") as file:
+            json.dump(asdict(self), file)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+
+
+class FeaturePusher:
+    """Pushes the views of `UPDATES` that the registry has a push source `<view>_push` for."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        """ValueError for an online store that would refuse some of the rows."""
+        # Feast's Redis store drops a row whose event time is not newer than the stored one's, and
+        # that of a late event is not: it changes a counter, not the instant of the last event.
+        if getattr(store.config.online_store, "skip_dedup", True) is False:
+            raise ValueError(
+                "online_store.skip_dedup is false: late feedback would be lost without a word; "
+                "set `skip_dedup: true` in the feature store's YAML"
+            )
+        self._store = store
+        views = {view.name: view for view in store.list_batch_feature_views()}
+        sources = {source.name for source in store.list_data_sources()}
+        self._fields = {
+            name: {field.name: str(field.dtype) for field in views[name].features}
+            for name in UPDATES
+            if name in views and f"{name}_push" in sources
+        }
+
+    def views(self, event: Event) -> list[str]:
+        """Names of the views that the event changes."""
+        return [view for view in self._fields if touched(view, event)]
+
+    def push(self, log: LogReader, mark_path: Path) -> bool:
+        """Push what `log` has after the mark; whether there was any, for there may be more. Only
+        within the log's lock.
+
+        Raises what the store raises; then the next call goes on where this one ended.
+        """
+        mark = PushMark.read(mark_path)
+        if mark.rows:
+            self._write(mark.rows)
+            mark = PushMark(mark.until, mark.until)
+            mark.write(mark_path)
+        log.offset = mark.offset
+        events = log.new(limit=GROUP)
+        if log.offset == mark.offset:
+            return False
+        rows = self._after(events)
+        PushMark(mark.offset, log.offset, rows).write(mark_path)
+        self._write(rows)
+        PushMark(log.offset, log.offset).write(mark_path)
+        return True
+
+    def _after(self, events: Sequence[Event]) -> Rows:
+        """The rows that the events touch, as they are after all of them."""
+        rows = {
+            **self._read("user_id", sorted({event.user_id for event in events})),
+            **self._read("item_id", sorted({event.item_id for event in events})),
+        }
+        changed: Rows = {view: {} for view in self._fields}
+        for event in events:
+            for view in self.views(event):
+                key, update, _ = UPDATES[view]
+                name = getattr(event, key)
+                changed[view][name] = update(changed[view].get(name, rows[view][name]), event)
+        return changed
+
+    def _read(self, key: str, names: list[str]) -> Rows:
+        """Rows of the views of one key: one read of the store for all of them."""
+        views = [view for view in self._fields if UPDATES[view][0] == key]
+        if not names or not views:
+            return {view: {} for view in views}
+        answer = self._store.get_online_features(
+            features=[f"{view}:{name}" for view in views for name in self._fields[view]],
+            entity_rows=[{key: name} for name in names],
+            full_feature_names=True,
+        ).to_dict()
+        return {
+            view: {
+                name: {
+                    feature: answer[f"{view}__{feature}"][place]
+                    for feature in self._fields[view]
+                    if answer[f"{view}__{feature}"][place] is not None
+                }
+                for place, name in enumerate(names)
+            }
+            for view in views
+        }
+
+    def _write(self, rows: Rows) -> None:
+        for view, by_key in rows.items():
+            if by_key:
+                frame = self._frame(view, by_key)
+                self._store.push(f"{view}_push", frame, to=PushMode.ONLINE)
+
+    def _frame(self, view: str, by_key: dict[str, Row]) -> pd.DataFrame:
+        fields = self._fields[view]
+        frame = pd.DataFrame([{name: row.get(name) for name in fields} for row in by_key.values()])
+        for name, dtype in fields.items():
+            if not dtype.startswith("Array"):
+                frame[name] = frame[name].astype(PANDAS_TYPES.get(dtype, "object"))
+        frame.insert(0, UPDATES[view][0], list(by_key))
+        frame["event_timestamp"] = _newest(by_key.values())
+        frame["created_timestamp"] = frame["event_timestamp"]
+        return frame
+
+
+def _newest(rows: Iterable[Row]) -> list[pd.Timestamp]:
+    """The instant of the newest event that each row holds."""
+    newest_us = (r["recent_at_us"][0] if "recent_at_us" in r else r["counted_at_us"] for r in rows)
+    return [pd.Timestamp(instant(int(at_us))) for at_us in newest_us]
