@@ -1,7 +1,6 @@
 """What the application says of one item or one user when asked directly, and which there are."""
 
 import math
-from collections import Counter
 
 import numpy as np
 
@@ -26,11 +25,7 @@ def describe_item(snapshot: Snapshot, item_id: str, at_us: int) -> ItemResponse:
     """An item of the catalogue. Raises UnknownItemError."""
     position = snapshot.place(item_id)
     rank = int(snapshot.ranks(at_us)[position])
-    features = {}
-    for view, rows in snapshot.bundle.item_views.items():
-        row = int(rows.rows[position])
-        if row >= 0:
-            features[view] = shown(rows.features.slice(row, 1).to_pylist()[0])
+    rows = {view: own.row(position) for view, own in snapshot.views.items()}
     return ItemResponse(
         item_id=item_id,
         title=snapshot.titles[position],
@@ -38,7 +33,7 @@ def describe_item(snapshot: Snapshot, item_id: str, at_us: int) -> ItemResponse:
         categories=sorted(snapshot.categories[position]),
         keywords=[t for t in snapshot.terms[position] if t not in snapshot.categories[position]],
         popularity_rank=rank if rank >= 0 else None,
-        features=features,
+        features={view: shown(row) for view, row in rows.items() if row is not None},
     )
 
 
@@ -73,13 +68,13 @@ def examples_of(snapshot: Snapshot) -> Examples:
     counts = np.diff(seen.starts)
     order = np.argsort(-counts, kind="stable")
     places = np.linspace(0, len(order) - 1, min(NUM_EXAMPLES, len(order)), dtype=int)
-    common = Counter(name for names in snapshot.categories for name in sorted(names))
+    sizes = snapshot.catalogue.category_sizes()
     return Examples(
         users=[
             ExampleUser(user_id=seen.user_ids[user], num_items=int(counts[user]))
             for user in order[places].tolist()
         ],
-        categories=[name for name, _ in common.most_common(MAX_CATEGORIES)],
+        categories=sorted(sizes, key=lambda name: (-sizes[name], name))[:MAX_CATEGORIES],
     )
 
 

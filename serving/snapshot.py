@@ -1,55 +1,53 @@
 """Snapshot: everything the ranker holds about items, in columns, for fast lookups by position.
 
-In: a bundle. Out: item ids, titles and terms, encoded feature rows, neighbours, popularity, text
-vectors. Positions (0 .. num_items - 1) stand for items in every array; ids come and go at the door.
+In: a bundle, and newer rows of its item views where there are any (serving/snapshot_files.py). Out:
+item ids, titles and terms, encoded feature rows, neighbours, popularity, text vectors. Positions
+(0 .. num_items - 1) stand for items in every array; ids come and go at the door. The bundle's items
+come first, in its order, so that what its channels learnt of them stays in place.
 """
 
 # Shapes: I items, N neighbours, E length of a text vector, C candidates
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import torch
 
+from serving.catalogue import ByPosition, Catalogue, Mask, Positions
+from serving.clock import microseconds
 from serving.errors import UnknownItemError
 from serving.evidence import ItemFacts
+from serving.item_ids import ItemIds
+from serving.item_rows import ItemRows
 from serving.popularity import Popularity, decayed_counters
+from serving.timing import stage
 from training.bundle import Bundle
-from training.encode import Columns
 from training.profiles import TrendingCounts
 from training.projector import ViewBatch
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
 from training.served import Served
 from training.tokens import SideTokens
 
-Mask = npt.NDArray[np.bool_]
-Positions = npt.NDArray[np.int64]
-
 MAX_TERMS = 8
+UNIT_TOLERANCE = 1e-3  # of a vector's length; below it cosines are right to three digits
 
 
 @dataclass
 class Snapshot:
-    """Item side of one replica. Only `popularity` changes after it is made."""
+    """Item side of one replica. `popularity` changes after it is made, and rows that are pushed."""
 
     bundle: Bundle
-    item_ids: list[str]
-    titles: list[str]
-    category: list[str | None]
-    terms: list[tuple[str, ...]]
-    """Keywords and categories of each item, strongest first."""
-    categories: list[frozenset[str]]
+    catalogue: Catalogue
+    views: dict[str, ItemRows]
+    """The bundle's item views."""
     available_at_us: Positions
     """[I]"""
     numbers: torch.Tensor
     """int64 [I]: the encoder's numbers of the items, 0 for items unknown in training."""
-    columns: dict[str, Columns]
-    """By item view: encoded rows, row i describes item i."""
-    present: dict[str, torch.Tensor]
-    """By item view: bool [I], whether the view has a row for the item."""
     vectors: npt.NDArray[np.float32] | None
     """[I, E] unit text vectors; None without a text source."""
     popularity: Popularity
@@ -57,50 +55,77 @@ class Snapshot:
     """The bundle's channels, with counters that go on with `popularity`."""
     version: str
     """Short id of the bundle and of the items' rows."""
-    position: dict[str, int] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.position = {item_id: i for i, item_id in enumerate(self.item_ids)}
-        self._user_position = {user: i for i, user in enumerate(self.bundle.seen.user_ids)}
+    _user_position: dict[str, int] = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.item_ids)
+        return len(self.catalogue)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> "Snapshot":
-        schema = bundle.encoder.feature_schema
-        item_ids = bundle.items.column("item_id").to_pylist()
-        columns, present = {}, {}
-        for view in schema.item_views:
-            rows = bundle.item_views[view.name]
-            columns[view.name] = bundle.encoder.encode(view.name, rows.features)
-            present[view.name] = torch.from_numpy(rows.rows >= 0)
-            columns[view.name] = _expanded(columns[view.name], rows.rows)
+        """Items as of the end of the bundle's data."""
+        at_us = microseconds(bundle.as_of)
+        views = {
+            view.name: ItemRows.of(bundle.encoder, view, bundle.item_views[view.name], at_us)
+            for view in bundle.schema.item_views
+        }
+        return cls.of(bundle, bundle.items, views, "bundle")
+
+    @classmethod
+    def of(
+        cls, bundle: Bundle, items: pa.Table, views: dict[str, ItemRows], name: str
+    ) -> "Snapshot":
+        """`items` [I] are the bundle's in its order, then any others; `views` describe them."""
+        schema, catalogue = bundle.schema, Catalogue(items)
+        columns = {name: rows.columns for name, rows in views.items()}
+        present = {name: rows.present for name, rows in views.items()}
         served = bundle.served.with_own_counts()
-        keywords = _string_lists(bundle, schema, "keyword")
-        categories = [tuple(row or ()) for row in bundle.items.column("categories").to_pylist()]
         return cls(
             bundle=bundle,
-            item_ids=item_ids,
-            titles=bundle.items.column("title").to_pylist(),
-            category=bundle.items.column("category").to_pylist(),
-            terms=[
-                tuple(dict.fromkeys((*own, *given)))[:MAX_TERMS]
-                for own, given in zip(keywords, categories, strict=True)
-            ],
-            categories=[frozenset(row) for row in categories],
-            available_at_us=bundle.items.column("available_at_us").to_numpy().astype(np.int64),
-            numbers=torch.from_numpy(bundle.encoder.item_numbers(item_ids)),
-            columns=columns,
-            present=present,
-            vectors=_unit_vectors(schema, columns, present),
+            catalogue=catalogue,
+            views=views,
+            available_at_us=catalogue.available_at_us(),
+            numbers=torch.from_numpy(bundle.encoder.item_numbers(list(catalogue.position))),
+            vectors=_unit_vectors(schema, views),
             popularity=dataclasses.replace(
-                decayed_counters(schema, columns, present, len(item_ids)),
+                decayed_counters(schema, columns, present, len(catalogue)),
                 followers=[c for c in served.channels if isinstance(c, TrendingCounts)],
             ),
             served=served,
-            version=f"{bundle.version}.bundle",
+            version=f"{bundle.version}.{name}",
+            _user_position={user: i for i, user in enumerate(bundle.seen.user_ids)},
         )
+
+    @property
+    def position(self) -> ItemIds:
+        """Position by item id."""
+        return self.catalogue.position
+
+    @property
+    def item_ids(self) -> ByPosition[str]:
+        return self.catalogue.item_ids
+
+    @property
+    def titles(self) -> ByPosition[str]:
+        return self.catalogue.titles
+
+    @property
+    def category(self) -> ByPosition[str | None]:
+        return self.catalogue.category
+
+    @property
+    def categories(self) -> ByPosition[frozenset[str]]:
+        return self.catalogue.categories
+
+    @property
+    def terms(self) -> ByPosition[tuple[str, ...]]:
+        """Keywords and categories of each item, strongest first."""
+        return ByPosition(len(self), self._terms)
+
+    def _terms(self, position: int) -> tuple[str, ...]:
+        keywords = _fields(self.bundle.schema, "sequence", "keyword")[:1]
+        own = [w for view, spec in keywords for w in self.entries(view.name, spec.name, position)]
+        given = self.catalogue.listed_categories(position)
+        return tuple(dict.fromkeys((*own, *given)))[:MAX_TERMS]
 
     def place(self, item_id: str) -> int:
         """Position of an item. Raises UnknownItemError."""
@@ -122,8 +147,7 @@ class Snapshot:
 
     def in_categories(self, names: Iterable[str]) -> Mask:
         """Mask [I] of items with at least one of the categories."""
-        wanted = frozenset(names)
-        return np.fromiter((bool(own & wanted) for own in self.categories), bool, len(self))
+        return self.catalogue.in_categories(names)
 
     def seen_by(self, user_id: str) -> Positions:
         """Positions of all that the user met up to the end of the data."""
@@ -172,12 +196,10 @@ class Snapshot:
         )
 
     def entries(self, view: str, field: str, position: int) -> list[str]:
-        """The entries of a list that an item view holds, as the registry's data has them."""
-        rows = self.bundle.item_views[view]
-        row = int(rows.rows[position])
-        entries = rows.features.column(field)[row].as_py() if row >= 0 else None
-        return [str(entry) for entry in entries or ()]
+        """The entries of a list that an item view holds, as the feature store has them."""
+        return self.views[view].entries(field, position)
 
+    @stage("item_encode")
     @torch.inference_mode()
     def tokens(self, positions: Positions, at_us: int) -> SideTokens:
         """The model's tokens of C items at an instant."""
@@ -188,22 +210,7 @@ class Snapshot:
         """By view, the encoded rows of C items."""
         index = torch.from_numpy(positions)
         at = torch.full((len(positions),), at_us, dtype=torch.int64)
-        return {
-            view: ViewBatch.gathered(
-                {name: column[index] for name, column in columns.items()},
-                self.present[view][index],
-                at,
-            )
-            for view, columns in self.columns.items()
-        }
-
-
-def _expanded(columns: Columns, rows: npt.NDArray[np.integer]) -> Columns:
-    """Encoded rows in the order of the items; where an item has no row, row 0 (to be masked)."""
-    if not len(next(iter(columns.values()))):
-        return {n: c.new_zeros((len(rows), *c.shape[1:])) for n, c in columns.items()}
-    index = torch.from_numpy(np.maximum(rows, 0))
-    return {name: column[index] for name, column in columns.items()}
+        return {view: rows.gathered(index, at) for view, rows in self.views.items()}
 
 
 def _fields(
@@ -223,20 +230,20 @@ def embeddings(schema: FeatureSchema) -> list[tuple[ViewSpec, FieldSpec]]:
     return sorted(_fields(schema, "embedding"), key=lambda found: found[0].source not in own)
 
 
-def _string_lists(bundle: Bundle, schema: FeatureSchema, vocabulary: str) -> list[tuple[str, ...]]:
-    """The first item-side sequence of a vocabulary, as strings by item."""
-    for view, spec in _fields(schema, "sequence", vocabulary):
-        rows = bundle.item_views[view.name]
-        values = rows.features.column(spec.name).to_pylist()
-        return [tuple(values[row] or ()) if row >= 0 else () for row in rows.rows]
-    return [()] * bundle.items.num_rows
-
-
 def _unit_vectors(
-    schema: FeatureSchema, columns: dict[str, Columns], present: dict[str, torch.Tensor]
+    schema: FeatureSchema, views: Mapping[str, ItemRows]
 ) -> npt.NDArray[np.float32] | None:
-    """The first of `embeddings`, each row of length one; zeros where an item has none."""
+    """The first of `embeddings`, each row of length one; zeros where an item has none.
+
+    Vectors that have that length already are not copied: a million of them take a gigabyte.
+    """
     for view, spec in embeddings(schema):
-        vectors = columns[view.name][f"embedding:{spec.name}"] * present[view.name][:, None]
+        rows = views[view.name]
+        vectors = rows.columns[f"embedding:{spec.name}"]
+        lengths = torch.linalg.vector_norm(vectors, dim=1)
+        is_unit = (lengths - 1).abs() <= UNIT_TOLERANCE
+        if not (rows.present & ~is_unit).any() and not lengths[~rows.present].any():
+            return vectors.numpy()
+        vectors = vectors * rows.present[:, None]
         return torch.nn.functional.normalize(vectors, dim=1).numpy()
     return None

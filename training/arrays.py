@@ -18,6 +18,18 @@ import numpy.typing as npt
 from feature_repo.pipelines.tables import write_text_atomic
 
 INDEX = "index.json"
+# Element types by their names in a safetensors file.
+DTYPES = {
+    "BOOL": np.bool_,
+    "U8": np.uint8,
+    "I8": np.int8,
+    "I16": np.int16,
+    "I32": np.int32,
+    "I64": np.int64,
+    "F16": np.float16,
+    "F32": np.float32,
+    "F64": np.float64,
+}
 
 
 class ArrayFile:
@@ -91,3 +103,19 @@ def mapped(folder: Path, part: str | dict[str, Any]) -> Any:
     if isinstance(part, str):
         return np.asarray(np.load(folder / part, mmap_mode="r"))
     return {key: mapped(folder, below) for key, below in part.items()}
+
+
+def map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a safetensors file, read-only, over the file's own memory: the processes of a
+    machine share one copy, where the library's own reader makes one for each."""
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(header_bytes))
+    header.pop("__metadata__", None)
+    content = np.asarray(np.memmap(path, mode="r"))[8 + header_bytes :]
+    return {
+        name: content[slice(*tensor["data_offsets"])]
+        .view(DTYPES[tensor["dtype"]])
+        .reshape(tensor["shape"])
+        for name, tensor in header.items()
+    }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,19 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import safetensors.numpy
 import safetensors.torch
 from feast import FeatureStore
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from feature_repo.pipelines.tables import Instant
+from training.arrays import map_safetensors
 from training.calibration import Calibration
 from training.channel_state import State, restored
 from training.config import TrainingConfig
 from training.encode import Encoder
 from training.events import Ids, Ints
-from training.join import NO_ROW, ViewRows
+from training.item_views import ItemViews
+from training.join import ViewRows
 from training.model import FusionModel
 from training.neighbours import Neighbours
 from training.queries import Ragged
@@ -123,8 +125,9 @@ class Bundle:
     """In eval mode, on the CPU."""
     items: pa.Table
     """[I]: item_id, title, category, categories, creator, available_at_us, sorted by item_id."""
-    item_views: dict[str, ViewRows]
-    """By item view: its newest rows at `as_of`, and for each item [I] the number of its row."""
+    item_views: Mapping[str, ViewRows]
+    """By item view: its newest rows at `as_of`, and for each item [I] the number of its row. Out of
+    a folder they are read when they are asked for, and not kept."""
     neighbours: Neighbours
     seen: Seen
     taken: Ragged
@@ -181,7 +184,7 @@ def load_bundle(path: Path) -> Bundle:
     config = TrainingConfig.model_validate_json((path / "config.json").read_text())
     model = FusionModel(encoder.feature_schema, encoder.vocabulary_sizes, config.model).eval()
     model.load_state_dict(safetensors.torch.load_file(path / "model.safetensors"))
-    arrays = safetensors.numpy.load_file(path / "arrays.safetensors")
+    arrays = map_safetensors(path / "arrays.safetensors")
     items = pq.read_table(path / "items.parquet")
     users = pq.read_table(path / "users.parquet").column("user_id").to_pylist()
     calibration = (path / "calibration.json").read_text()
@@ -191,10 +194,9 @@ def load_bundle(path: Path) -> Bundle:
         encoder=encoder,
         model=model,
         items=items,
-        item_views={
-            view.name: read_item_view(path, view.name, items.num_rows)
-            for view in encoder.feature_schema.item_views
-        },
+        item_views=ItemViews(
+            path, [view.name for view in encoder.feature_schema.item_views], items.num_rows
+        ),
         neighbours=Neighbours(arrays["neighbours.ids"], arrays["neighbours.scores"]),
         seen=Seen(users, arrays["seen.starts"], arrays["seen.items"]),
         taken=Ragged(arrays["taken.items"], arrays["taken.starts"], arrays["taken.ends"]),
@@ -257,7 +259,7 @@ def check_encoder(path: Path, manifest: Manifest, encoder: Encoder) -> None:
 def read_served(path: Path) -> Served:
     """The weights and the channels, from their settings and arrays."""
     record = ServedRecord.model_validate_json((path / SERVED).read_text())
-    arrays = safetensors.numpy.load_file(path / CHANNELS)
+    arrays = map_safetensors(path / CHANNELS)
     unknown = [own.name for own in record.channels if own.name not in KINDS]
     if unknown:
         raise ValueError(
@@ -281,11 +283,3 @@ def parts(arrays: dict[str, npt.NDArray[Any]], prefix: str) -> dict[str, npt.NDA
     """The arrays whose names begin so, by the rest of their names."""
     found = {name: array for name, array in arrays.items() if name.startswith(prefix)}
     return {name.removeprefix(prefix): array for name, array in found.items()}
-
-
-def read_item_view(path: Path, name: str, num_items: int) -> ViewRows:
-    """One item view's snapshot."""
-    table = pq.read_table(path / "item_views" / f"{name}.parquet")
-    rows = np.full(num_items, NO_ROW, np.int64)
-    rows[table.column("item_place").to_numpy()] = np.arange(table.num_rows)
-    return ViewRows(table.drop_columns(["item_place"]).combine_chunks(), rows)

@@ -1,0 +1,115 @@
+"""Catalogue: what people are shown of items, in Arrow columns, looked up by position.
+
+In: a table of items. Out: titles and categories of single items, masks of categories. Nothing here
+is a Python object for each item: a million of them would take a gigabyte.
+"""
+
+# Shapes: I items
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from serving.item_ids import ItemIds
+
+T = TypeVar("T")
+Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
+
+COLUMNS = ("item_id", "title", "category", "categories", "available_at_us")
+
+
+class ByPosition(Generic[T]):
+    """Something of each item, made when it is asked for."""
+
+    def __init__(self, num_items: int, look_up: Callable[[int], T]) -> None:
+        self._num_items, self._look_up = num_items, look_up
+
+    def __getitem__(self, position: int) -> T:
+        if not 0 <= position < self._num_items:
+            raise IndexError(f"position {position} of {self._num_items} items")
+        return self._look_up(int(position))
+
+    def __len__(self) -> int:
+        return self._num_items
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self._look_up, range(self._num_items))
+
+
+class Catalogue:
+    """A table of items [I] with the columns of `COLUMNS`, each id once."""
+
+    def __init__(self, items: pa.Table) -> None:
+        self._columns = {name: one_chunk(items.column(name)) for name in COLUMNS}
+        self.position = ItemIds(self._columns["item_id"])
+        self._changed: dict[int, Mapping[str, object]] = {}
+        num = items.num_rows
+        self.item_ids = ByPosition(num, lambda place: str(self._value("item_id", place)))
+        self.titles = ByPosition(num, lambda place: str(self._value("title", place)))
+        self.category = ByPosition(num, self._category)
+        self.categories = ByPosition(num, lambda place: frozenset(self.listed_categories(place)))
+
+    def __len__(self) -> int:
+        return len(self.position)
+
+    def available_at_us(self) -> Positions:
+        """Since when each item can be taken up [I], microseconds since 1970; a copy."""
+        return np.array(self._columns["available_at_us"], np.int64)
+
+    def listed_categories(self, position: int) -> tuple[str, ...]:
+        """In the order of the data."""
+        found = self._value("categories", position)
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
+    def change(self, position: int, values: Mapping[str, object]) -> None:
+        """Show these values of an item from now on; those that are none of `COLUMNS` or null have
+        no effect."""
+        shown = {name: values[name] for name in COLUMNS[1:] if values.get(name) is not None}
+        self._changed[position] = {**self._changed.get(position, {}), **shown}
+
+    def in_categories(self, names: Iterable[str]) -> Mask:
+        """Mask [I] of items with at least one of the categories."""
+        wanted, mask = frozenset(names), np.zeros(len(self), np.bool_)
+        for name in wanted & self._members.keys():
+            mask[self._members[name]] = True
+        for position in self._changed:
+            mask[position] = bool(wanted & self.categories[position])
+        return mask
+
+    def category_sizes(self) -> dict[str, int]:
+        """Number of items of each category, as the table has them."""
+        return {name: len(members) for name, members in self._members.items()}
+
+    @cached_property
+    def _members(self) -> dict[str, Positions]:
+        """Positions by category."""
+        lists = self._columns["categories"]
+        names = one_chunk(pc.list_flatten(lists)).dictionary_encode()
+        parents = np.asarray(pc.list_parent_indices(lists), np.int64)
+        codes = names.indices.to_numpy()
+        ends = np.cumsum(np.bincount(codes, minlength=len(names.dictionary)))
+        parts = np.split(parents[np.argsort(codes, kind="stable")], ends[:-1])
+        return dict(zip(names.dictionary.to_pylist(), parts, strict=False))
+
+    def _category(self, position: int) -> str | None:
+        found = self._value("category", position)
+        return None if found is None else str(found)
+
+    def _value(self, name: str, position: int) -> object:
+        changed = self._changed.get(position)
+        if changed is not None and name in changed:
+            return changed[name]
+        return self._columns[name][position].as_py()  # type: ignore[no-any-return]
+
+
+def one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The column as one array; what is one already, and mapped from a file, is not copied."""
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

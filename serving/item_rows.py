@@ -1,0 +1,114 @@
+"""Item rows: what one item view says of every item, encoded, and as the feature store has it.
+
+In: a view's newest rows, encoded by the bundle's encoder. Out: encoded rows by position for the
+model, values for people. A row that is pushed takes the place of an older one at once.
+"""
+
+# Shapes: I items, C candidates
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import torch
+
+from serving.users import Row, one_row
+from training.encode import Columns, Encoder
+from training.join import ViewRows
+from training.projector import ViewBatch
+from training.schema import ViewSpec
+
+Instants = npt.NDArray[np.int64]
+
+
+@dataclass
+class ItemRows:
+    """One item view; row i describes item i."""
+
+    view: ViewSpec
+    columns: Columns
+    """Encoded rows [I]; zeros for an item without a row."""
+    present: torch.Tensor
+    """bool [I]: whether the view has a row for the item."""
+    written_at_us: Instants
+    """[I]: event time of each row; of rows out of a bundle the end of its data."""
+    values: pa.Table
+    """[I]: the same rows as the feature store has them, but for embeddings."""
+    pushed: dict[int, Row] = field(default_factory=dict)
+    """By position: rows that came since the others were read."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @classmethod
+    def of(cls, encoder: Encoder, view: ViewSpec, found: ViewRows, at_us: int) -> "ItemRows":
+        """A bundle's rows, in memory."""
+        there = found.rows >= 0
+        whole = len(there) == found.features.num_rows and bool((np.diff(found.rows) == 1).all())
+        columns = encoder.encode(view.name, found.features)
+        return cls(
+            view,
+            columns if whole and there.all() else expanded(columns, found.rows),
+            torch.from_numpy(there),
+            np.where(there, at_us, -1),
+            shown_values(view, found),
+        )
+
+    def gathered(self, index: torch.Tensor, at: torch.Tensor) -> ViewBatch:
+        """The encoded rows of C items, as the model takes them; none is half old and half new."""
+        with self._lock:
+            columns = {name: column[index] for name, column in self.columns.items()}
+            return ViewBatch.gathered(columns, self.present[index], at)
+
+    def put(self, encoder: Encoder, position: int, row: Row, at_us: int) -> bool:
+        """Take in a pushed row; False for one that is older than what is there.
+
+        ValueError where the row cannot be encoded; then nothing has changed.
+        """
+        if at_us < self.written_at_us[position]:
+            return False
+        encoded = encoder.encode(self.view.name, one_row(self.view, row))
+        with self._lock:
+            for name, column in encoded.items():
+                self.columns[name][position] = column[0]
+            self.present[position] = True
+            self.written_at_us[position] = at_us
+            self.pushed[position] = row
+        return True
+
+    def row(self, position: int) -> Row | None:
+        """The values behind the encoded row, embeddings as they are encoded; None without a row."""
+        if not self.present[position]:
+            return None
+        values = self.pushed.get(position) or self.values.slice(position, 1).to_pylist()[0]
+        vectors = {
+            spec.name: self.columns[f"embedding:{spec.name}"][position].tolist()
+            for spec in self.view.of_kind("embedding")
+        }
+        return {spec.name: {**values, **vectors}.get(spec.name) for spec in self.view.inputs}
+
+    def entries(self, name: str, position: int) -> list[str]:
+        """The entries of a list, as the feature store has them."""
+        if not self.present[position]:
+            return []
+        pushed = self.pushed.get(position)
+        found = pushed.get(name) if pushed else self.values.column(name)[position].as_py()
+        return [str(entry) for entry in found] if isinstance(found, list | tuple) else []
+
+
+def shown_values(view: ViewSpec, found: ViewRows) -> pa.Table:
+    """The rows [I] in the order of the items, but for embeddings; null where there is none."""
+    names = [field.name for field in view.inputs if field.kind != "embedding"]
+    rows = pa.array(found.rows, mask=found.rows < 0)
+    return found.features.select(names).take(rows).combine_chunks()
+
+
+def expanded(columns: Columns, rows: npt.NDArray[np.integer]) -> Columns:
+    """Encoded rows in the order of the items, zeros where an item has none."""
+    if not len(next(iter(columns.values()))):
+        return {n: c.new_zeros((len(rows), *c.shape[1:])) for n, c in columns.items()}
+    index, absent = torch.from_numpy(np.maximum(rows, 0)), torch.from_numpy(rows < 0)
+    columns = {name: column[index] for name, column in columns.items()}
+    for column in columns.values():
+        column[absent] = 0
+    return columns
