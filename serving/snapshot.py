@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from serving.catalogue import ByPosition, Catalogue, Mask, Positions
+from serving.catalogue import ByPosition, Catalogue
 from serving.clock import microseconds
 from serving.errors import UnknownItemError
 from serving.evidence import ItemFacts
@@ -31,6 +31,9 @@ from training.projector import ViewBatch
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
 from training.served import Served
 from training.tokens import SideTokens
+
+Mask = npt.NDArray[np.bool_]
+Positions = npt.NDArray[np.int64]
 
 MAX_TERMS = 8
 UNIT_TOLERANCE = 1e-3  # of a vector's length; below it cosines are right to three digits
