@@ -16,6 +16,7 @@ import torch
 
 from serving.api import Context
 from serving.snapshot import Mask, Positions, Snapshot
+from serving.timing import stage
 from serving.users import User
 from serving.voices import Said
 
@@ -193,6 +194,7 @@ def make_channels(snapshot: Snapshot, at_us: int) -> list[Channel]:
     return channels
 
 
+@stage("channels")
 def gather(
     channels: Sequence[Channel], question: Question, limit: int
 ) -> tuple[Positions, list[str]]:

@@ -10,11 +10,13 @@ import numpy.typing as npt
 
 from serving.api import FilterReason, Filters
 from serving.snapshot import Snapshot
+from serving.timing import stage
 from serving.users import User
 
 Mask = npt.NDArray[np.bool_]
 
 
+@stage("filters")
 def allowed_items(snapshot: Snapshot, user: User, filters: Filters, at_us: int) -> Mask:
     """Mask [num_items] of the items that nothing speaks against."""
     mask = np.ones(len(snapshot), dtype=bool)

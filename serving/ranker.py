@@ -32,6 +32,7 @@ from serving.evidence import gather as gather_facts
 from serving.filters import allowed_items
 from serving.phrases import Language
 from serving.snapshot import Positions, Snapshot
+from serving.timing import stage
 from serving.users import User, UserReader, own_words
 from serving.voices import Said, Voices
 from serving.weights import sources_of, weigh
@@ -165,6 +166,7 @@ class SlateRanker:
         more = np.setdiff1d(np.flatnonzero(allowed), positions)
         return np.concatenate([positions, more]), [*channels, *["allow_list"] * len(more)]
 
+    @stage("scoring")
     @torch.inference_mode()
     def _logits(self, user: User, items: SideTokens) -> npt.NDArray[np.float32]:
         """The model's scores [C]."""
@@ -186,7 +188,8 @@ class SlateRanker:
         Facts are weighed only where a language model is to write or one item was asked about: the
         forward pass takes longer than all templates of a slate.
         """
-        found = attribute(self.bundle.model, user.tokens, items, said.beside(positions))
+        with stage("attribution"):
+            found = attribute(self.bundle.model, user.tokens, items, said.beside(positions))
         contributions_kS = found.contributions_BCS[0].tolist()
         leading_k = found.leading_sources()[0].tolist()
         scores = found.scores_BC[0].numpy()
@@ -220,6 +223,7 @@ class SlateRanker:
             snapshot.version,
         )
 
+    @stage("facts")
     def _facts(self, user: User, positions: Positions, at_us: int) -> list[tuple[Fact, ...]]:
         """What may be said of each item."""
         snapshot = self.snapshot
@@ -246,6 +250,7 @@ class SlateRanker:
             )
         return facts
 
+    @stage("weighing")
     def _weighed(
         self,
         user: User,

@@ -14,13 +14,16 @@ from typing import Literal, NamedTuple, Self, get_args
 
 StageName = Literal[
     "user_read",
+    "user_encode",
     "filters",
     "voices",
     "channels",
+    "item_encode",
     "scoring",
     "choosing",
     "attribution",
     "facts",
+    "weighing",
     "sentences",
     "feedback_durable",
     "feedback_push",

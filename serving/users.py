@@ -14,6 +14,7 @@ import torch
 from feast import FeatureStore
 
 from serving.api import Context
+from serving.timing import stage
 from training.encode import Encoder
 from training.model import FusionModel
 from training.projector import ViewBatch
@@ -119,6 +120,7 @@ class UserReader:
             rejected=tuple(rejected),
         )
 
+    @stage("user_encode")
     def _batches(self, rows: dict[str, Row], at_us: int) -> dict[str, ViewBatch]:
         at = torch.tensor([at_us])
         return {

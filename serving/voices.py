@@ -17,6 +17,7 @@ import torch
 
 from serving.clock import microseconds
 from serving.snapshot import Positions, Snapshot
+from serving.timing import stage
 from serving.users import User
 from training.attribution import Beside
 from training.events import Events
@@ -82,6 +83,7 @@ class Voices:
             validation_end_us=self._as_of_us + 1,
         )
 
+    @stage("voices")
     def say(self, user: User, at_us: int) -> Said:
         """What the channels say of every item."""
         return self.say_each(user, at_us, [None])[0]
