@@ -1,6 +1,15 @@
 """Answers: what the ranker found, as the HTTP interface tells it."""
 
-from serving.api import Explanation, RecommendedItem
+from collections.abc import Sequence
+
+from serving.api import (
+    Degradation,
+    Explanation,
+    RecommendedItem,
+    RecommendResponse,
+    SlateDetails,
+)
+from serving.clock import instant
 from serving.evidence import Evidence
 from serving.ranker import Ranked, Slate
 
@@ -20,4 +29,26 @@ def recommended(ranked: Ranked, explanation: Explanation | None) -> RecommendedI
         channel=ranked.channel,
         contributions=ranked.evidence.contributions,
         explanation=explanation,
+    )
+
+
+def answer(
+    slate: Slate,
+    explanations: Sequence[Explanation | None],
+    degraded: Sequence[Degradation],
+    details: SlateDetails | None = None,
+) -> RecommendResponse:
+    """A slate with its sentences. `degraded` is what went wrong before and after the ranking."""
+    return RecommendResponse(
+        user_id=slate.user.user_id,
+        known_user=slate.user.known,
+        at=instant(slate.at_us),
+        version=slate.version,
+        missing_sources=list(slate.user.missing_sources),
+        degraded=[*degraded, *slate.degraded],
+        items=[
+            recommended(ranked, explanation)
+            for ranked, explanation in zip(slate.items, explanations, strict=True)
+        ],
+        details=details,
     )

@@ -16,7 +16,8 @@ from serving.statements import Statement
 
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Identifiers = Annotated[list[Identifier], Field(max_length=10_000)]
-ExplainMode = Literal["none", "template", "llm"]
+ExplainMode = Literal["none", "template", "llm", "stream"]
+Stage = Literal["user", "channel", "explanation"]
 FilterReason = Literal["not_yet_available", "not_allowed", "category", "denied", "rejected", "seen"]
 
 
@@ -53,7 +54,9 @@ class RecommendRequest(Request):
     context: Context = Context()
     filters: Filters = Filters()
     explain: ExplainMode = "template"
-    """`template` costs microseconds; `llm` asks the language model (seconds without a GPU)."""
+    """`template` costs microseconds; `llm` waits for the language model (seconds without a GPU);
+    `stream` answers with server-sent events: `slate` at once, with templates, an `explanation` each
+    time that the model has written some, then `end`."""
     language: Language = "en"
     tone: Tone = "neutral"
     details: bool = False
@@ -101,6 +104,16 @@ class SlateDetails(BaseModel):
     """Those that would rank high, in that order."""
 
 
+class Degradation(BaseModel):
+    """What an answer had to do without."""
+
+    stage: Stage
+    """`user`: what is stored of the user; this session's items still count."""
+    source: str | None = None
+    """Which channel, where the stage has several."""
+    why: str
+
+
 class RecommendResponse(BaseModel):
     user_id: str
     known_user: bool
@@ -111,6 +124,8 @@ class RecommendResponse(BaseModel):
     """Short id of the bundle and of the snapshot that the answer was made from."""
     missing_sources: list[str]
     """Sources that said nothing about this user and were masked."""
+    degraded: list[Degradation] = []
+    """What was late or down and is missing here; empty where all is well."""
     items: list[RecommendedItem]
     details: SlateDetails | None = None
 
@@ -137,6 +152,8 @@ class EvidenceBody(BaseModel):
 class ExplainResponse(BaseModel):
     user_id: str
     version: str
+    """As in `RecommendResponse`."""
+    degraded: list[Degradation] = []
     """As in `RecommendResponse`."""
     item: RecommendedItem
     evidence: EvidenceBody
@@ -210,7 +227,9 @@ class Examples(BaseModel):
 
 
 class Health(BaseModel):
-    status: Literal["ok"]
+    status: Literal["ready", "degraded"]
+    degraded: list[str]
+    """Why it is not ready: what answers have to do without now."""
     service: str
     """Feature service of the bundle."""
     bundle_created_at: str

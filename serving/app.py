@@ -15,12 +15,11 @@ import ray
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from feast import FeatureStore
-from pydantic import ValidationError
 from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
-from serving.answers import recommended, records
+from serving.answers import answer, recommended, records
 from serving.api import (
     ErrorBody,
     EvidenceBody,
@@ -38,13 +37,14 @@ from serving.api import (
 )
 from serving.batcher import Batcher
 from serving.clock import instant
-from serving.config import ServingConfig
+from serving.config import ServingConfig, read_config
 from serving.details import details_of
 from serving.errors import add_error_handlers
 from serving.event_log import EventLog
 from serving.evidence import Evidence
 from serving.explainer import ExplanationCache, stream_by_model
 from serving.gate import Gatekeeper, fill_gate
+from serving.health import Pulse, reasons, warm_up
 from serving.intake import Intake
 from serving.items import describe_item, describe_user, examples_of
 from serving.keys import check_exposure
@@ -54,7 +54,7 @@ from serving.page import add_console
 from serving.phrases import Language, Tone
 from serving.pusher import FeaturePusher
 from serving.remote import RemoteWriter
-from serving.sentences import Sentences, server_sent_events
+from serving.sentences import Sentences
 from serving.writer import LanguageModelWriter, Writer
 from training.bundle import load_bundle
 
@@ -110,39 +110,37 @@ class Ranker:
         start_observing(config)
         store = FeatureStore(repo_path=str(config.repo))
         self._live = Live(config, store)
-        log = EventLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")
+        warm_up(self._live.state.ranker, self._live.guards)
+        self._pulse = Pulse()
+        self._log = EventLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")
         # A connection of its own: it writes in another thread than requests read in.
         pusher = FeaturePusher(FeatureStore(repo_path=str(config.repo)))
-        self._intake = Intake(log, pusher, self._live, config.positive_from)
-        self._sentences = Sentences(explainer, config.explain_timeout_s)
+        self._intake = Intake(self._log, pusher, self._live, config.positive_from)
+        self._sentences = Sentences(explainer, self._live.guards.explanations)
 
-    @api.post("/v1/recommend")
-    async def recommend(self, request: RecommendRequest) -> RecommendResponse:
+    @api.post("/v1/recommend", response_model=RecommendResponse)
+    async def recommend(self, request: RecommendRequest) -> RecommendResponse | StreamingResponse:
         """Ranked items for a user, also for one that nobody has seen."""
         ranker = self._intake.state().ranker
         rejected = self._intake.rejected_by(request.user_id)
-        slate = ranker.recommend(request, rejected)
-        explanations = await self._sentences.write(records(slate), request)
-        return RecommendResponse(
-            user_id=request.user_id,
-            known_user=slate.user.known,
-            at=instant(slate.at_us),
-            version=slate.version,
-            missing_sources=list(slate.user.missing_sources),
-            items=[
-                recommended(ranked, explanation)
-                for ranked, explanation in zip(slate.items, explanations, strict=True)
-            ],
-            details=details_of(ranker, request, rejected, slate) if request.details else None,
-        )
+        rows, unread = await self._live.guards.read(ranker.users, request.user_id)
+        slate = ranker.recommend(request, rejected, rows)
+        explanations, unwritten = await self._sentences.write(records(slate), request)
+        details = details_of(ranker, request, rejected, slate) if request.details else None
+        whole = answer(slate, explanations, [*unread, *unwritten], details)
+        if request.explain != "stream":
+            return whole
+        events = self._sentences.stream_slate(whole, records(slate), request)
+        return StreamingResponse(events, media_type="text/event-stream")
 
     @api.post("/v1/explain")
     async def explain(self, request: ExplainRequest) -> ExplainResponse:
         """Why this item would be in this user's slate, and the evidence behind the sentence."""
         ranker = self._intake.state().ranker
         rejected = self._intake.rejected_by(request.user_id)
-        slate = ranker.explain(request.user_id, request.item_id, request.context, rejected)
-        explanations = await self._sentences.write(records(slate), request)
+        rows, unread = await self._live.guards.read(ranker.users, request.user_id)
+        slate = ranker.explain(request.user_id, request.item_id, request.context, rejected, rows)
+        explanations, unwritten = await self._sentences.write(records(slate), request)
         evidence = slate.items[0].evidence
         counterfactuals = []
         if request.counterfactuals:
@@ -152,6 +150,7 @@ class Ranker:
         return ExplainResponse(
             user_id=request.user_id,
             version=slate.version,
+            degraded=[*unread, *slate.degraded, *unwritten],
             item=recommended(slate.items[0], explanations[0]),
             evidence=EvidenceBody(facts=evidence.facts, leading_source=evidence.leading_source),
             counterfactuals=counterfactuals,
@@ -163,9 +162,10 @@ class Ranker:
         one `explanation` with the whole."""
         rejected = self._intake.rejected_by(request.user_id)
         ranker = self._intake.state().ranker
-        slate = ranker.explain(request.user_id, request.item_id, request.context, rejected)
-        pieces = self._sentences.stream(slate.items[0].evidence, request)
-        return StreamingResponse(server_sent_events(pieces), media_type="text/event-stream")
+        rows, _ = await self._live.guards.read(ranker.users, request.user_id)
+        slate = ranker.explain(request.user_id, request.item_id, request.context, rejected, rows)
+        events = self._sentences.stream(slate.items[0].evidence, request)
+        return StreamingResponse(events, media_type="text/event-stream")
 
     @api.post("/v1/feedback")
     async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
@@ -181,20 +181,29 @@ class Ranker:
     @api.get("/v1/users/{user_id:path}")
     async def user(self, user_id: str) -> UserResponse:
         """What the feature store knows of a user now."""
-        return describe_user(self._intake.state().ranker, user_id)
+        ranker = self._intake.state().ranker
+        rows = await self._live.guards.read_or_raise(ranker.users, user_id)
+        return describe_user(ranker, user_id, rows)
 
     @api.get("/v1/examples")
     async def examples(self) -> Examples:
         """Users and categories to try."""
         return examples_of(self._intake.state().snapshot)
 
+    async def check_health(self) -> None:
+        """Ray Serve replaces a replica of which this fails three times in a row."""
+        self._pulse.feel(self._live.state.ranker)
+
     @api.get("/healthz")
     async def healthz(self) -> Health:
-        """Answers when the bundle is loaded and the snapshot stands."""
+        """503 where the ranker does not answer; `degraded` where answers lack something."""
         state = self._intake.state()
         bundle = state.ranker.bundle
+        self._pulse.feel(state.ranker)
+        degraded = reasons(self._live.guards, self._log.path)
         return Health(
-            status="ok",
+            status="degraded" if degraded else "ready",
+            degraded=degraded,
             service=bundle.schema.service,
             bundle_created_at=str(bundle.manifest.created_at),
             version=state.version,
@@ -230,15 +239,3 @@ def build(args: dict[str, Any]) -> Application:
 def _deployment(deployment: object, num_replicas: int) -> Deployment:
     assert isinstance(deployment, Deployment)  # the decorator made one of the class
     return deployment.options(num_replicas=num_replicas)
-
-
-def read_config(args: dict[str, Any]) -> ServingConfig:
-    """Check the arguments of `serve run`; ValueError names each that is wrong."""
-    try:
-        return ServingConfig.model_validate(args)
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(str(part) for part in issue['loc'])}: {issue['msg']}"
-            for issue in error.errors()
-        )
-        raise ValueError(f"serve run serving.app:build {wrong}") from error

@@ -7,14 +7,14 @@ knows nothing about the user proposes nothing; trending always has something to 
 # Shapes: I items, E length of a text vector
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from serving.api import Context
+from serving.api import Context, Degradation
 from serving.snapshot import Mask, Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
@@ -41,6 +41,8 @@ class Question:
     allowed: Mask
     """[I]"""
     said: Said
+    degraded: list[Degradation] = field(default_factory=list)
+    """Filled while channels are asked: those that were left out (serving/guards.py)."""
 
 
 class Channel(Protocol):

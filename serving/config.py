@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from serving.clock import ClockName
 from serving.evidence import MIN_FRIENDS
@@ -39,6 +39,15 @@ class ServingConfig(BaseModel):
     with its /v1; none runs the model in this application."""
     explain_timeout_s: float = Field(default=60.0, gt=0)
     """The template answers when the language model takes longer."""
+    user_deadline_ms: float = Field(default=250.0, gt=0)
+    """The answer is for an unknown user when the online store takes longer; this session's items
+    still count."""
+    channel_deadline_ms: float = Field(default=250.0, gt=0)
+    """A channel that takes longer proposes nothing."""
+    breaker_failures: int = Field(default=5, ge=1)
+    """What failed or was late so often in a row is left alone for `breaker_open_s`, then tried with
+    one request."""
+    breaker_open_s: float = Field(default=5.0, gt=0)
     api_keys: Path | None = Field(
         default_factory=lambda: os.environ.get(KEYS_VARIABLE), validate_default=True
     )
@@ -68,3 +77,15 @@ class ServingConfig(BaseModel):
         if not path.expanduser().is_dir():
             raise ValueError(f"folder {path} does not exist")
         return path.expanduser().resolve()  # replicas run in other working directories
+
+
+def read_config(args: dict[str, Any]) -> ServingConfig:
+    """Check the arguments of `serve run`; ValueError names each that is wrong."""
+    try:
+        return ServingConfig.model_validate(args)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(str(part) for part in issue['loc'])}: {issue['msg']}"
+            for issue in error.errors()
+        )
+        raise ValueError(f"serve run serving.app:build {wrong}") from error

@@ -20,7 +20,7 @@ def details_of(
     snapshot = ranker.snapshot
     against = dict(reasons_against(snapshot, slate.user, request.filters, slate.at_us))
     no_filters = {"filters": Filters(exclude_seen=False), "explain": "none", "k": NUM_LOOKED_AT}
-    unfiltered = ranker.recommend(request.model_copy(update=no_filters), rejected)
+    unfiltered = ranker.recommend(request.model_copy(update=no_filters), rejected, slate.user.rows)
     filtered = []
     for rank, item in enumerate(unfiltered.items, start=1):
         reasons = [reason for reason, kept_out in against.items() if kept_out[item.position]]

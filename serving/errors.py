@@ -16,9 +16,15 @@ class FutureEventError(ValueError):
     """Feedback that claims to have happened later than now."""
 
 
+class UnavailableError(Exception):
+    """Something that the request cannot be answered without is down; it may be sent again."""
+
+
+RETRY_AFTER_S = 2
 STATUS: dict[type[Exception], tuple[int, str]] = {
     UnknownItemError: (404, "unknown_item"),
     FutureEventError: (422, "event_in_the_future"),
+    UnavailableError: (503, "unavailable"),
 }
 
 
@@ -33,7 +39,9 @@ def add_error_handlers(api: FastAPI) -> None:
 def error_body(
     status: int, code: str, detail: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    """The one body of all errors."""
+    """The one body of all errors. Whoever may try again is told when."""
+    if status in (429, 503):
+        headers = {"Retry-After": str(RETRY_AFTER_S), **(headers or {})}
     return JSONResponse({"error": code, "detail": detail}, status_code=status, headers=headers)
 
 

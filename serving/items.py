@@ -15,6 +15,7 @@ from serving.api import (
 from serving.clock import instant
 from serving.ranker import SlateRanker
 from serving.snapshot import Snapshot
+from serving.users import Row
 
 NUM_EXAMPLES = 6
 MAX_CATEGORIES = 50
@@ -37,9 +38,9 @@ def describe_item(snapshot: Snapshot, item_id: str, at_us: int) -> ItemResponse:
     )
 
 
-def describe_user(ranker: SlateRanker, user_id: str) -> UserResponse:
+def describe_user(ranker: SlateRanker, user_id: str, rows: dict[str, Row]) -> UserResponse:
     """What the online store has of a user; an unknown one is no error."""
-    user = ranker.users.read(user_id, Context(), ranker.clock.now_us())
+    user = ranker.users.read(user_id, Context(), ranker.clock.now_us(), rows=rows)
     snapshot = ranker.snapshot
     entries = zip(user.history, user.actions, user.taken_at_us, strict=True)
     taken = [

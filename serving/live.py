@@ -11,6 +11,7 @@ from feast import FeatureStore
 
 from serving.clock import Clock
 from serving.config import ServingConfig
+from serving.guards import Guards
 from serving.ranker import SlateRanker
 from serving.snapshot import Snapshot
 from training.bundle import load_bundle
@@ -41,6 +42,7 @@ class Live:
 
     def __init__(self, config: ServingConfig, store: FeatureStore) -> None:
         self._config, self._store = config, store
+        self.guards = Guards(config)
         self.state = self._loaded()
         self.refresh_error: str | None = None
         """Why the newest version is not the one that answers; None when it is."""
@@ -55,5 +57,6 @@ class Live:
                 Clock(self._config.clock, bundle.as_of),
                 candidates_per_channel=self._config.candidates_per_channel,
                 min_friends=self._config.min_friends,
+                guards=self.guards,
             )
         )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from feast import FeatureStore
 
-from serving.api import Context, ExplainMode, Filters, RecommendRequest
+from serving.api import Context, Degradation, ExplainMode, Filters, RecommendRequest
 from serving.channels import Question, gather, make_channels
 from serving.clock import Clock
 from serving.counterfactuals import Counterfactual, counterfactual
@@ -30,10 +30,11 @@ from serving.evidence import (
 )
 from serving.evidence import gather as gather_facts
 from serving.filters import allowed_items
+from serving.guards import Guards
 from serving.phrases import Language
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
-from serving.users import User, UserReader, own_words
+from serving.users import Row, User, UserReader, own_words
 from serving.voices import Said, Voices
 from serving.weights import sources_of, weigh
 from training.attribution import attribute
@@ -59,6 +60,8 @@ class Slate:
     items: tuple[Ranked, ...]
     version: str
     """Of the bundle and the snapshot that it was made from."""
+    degraded: tuple[Degradation, ...] = ()
+    """Channels that it had to do without."""
 
 
 class SlateRanker:
@@ -73,33 +76,41 @@ class SlateRanker:
         *,
         candidates_per_channel: int = 100,
         min_friends: int = MIN_FRIENDS,
+        guards: Guards | None = None,
     ) -> None:
         self.bundle = bundle
         self.clock = clock
         self.snapshot = snapshot or Snapshot.from_bundle(bundle)
         self.users = UserReader(store, bundle.encoder, bundle.model)
         self.voices = Voices(self.snapshot)
-        self._channels = make_channels(self.snapshot, clock.now_us())
+        channels = make_channels(self.snapshot, clock.now_us())
+        self._channels = guards.around(channels) if guards else channels
         self._limit = candidates_per_channel
         self._min_friends = min_friends
         self._sources = sources_of(bundle.schema)
 
-    def recommend(self, request: RecommendRequest, rejected: Sequence[str] = ()) -> Slate:
+    def recommend(
+        self,
+        request: RecommendRequest,
+        rejected: Sequence[str] = (),
+        rows: dict[str, Row] | None = None,
+    ) -> Slate:
+        """`rows` are the user's, where they were read already."""
         at_us = self.clock.now_us()
-        user = self.users.read(request.user_id, request.context, at_us, rejected)
+        user = self.users.read(request.user_id, request.context, at_us, rejected, rows)
         allowed = allowed_items(self.snapshot, user, request.filters, at_us)
         said = self.voices.say(user, at_us)
         question = Question(self.snapshot, user, request.context, at_us, allowed, said)
         positions, channels = gather(self._channels, question, self._limit)
         positions, channels = self._with_allow_list(positions, channels, allowed, request.filters)
         if not len(positions):
-            return Slate(user, at_us, (), self.snapshot.version)
+            return Slate(user, at_us, (), self.snapshot.version, tuple(question.degraded))
         items = self.snapshot.tokens(positions, at_us)
         scores = said.scores(self._logits(user, items), positions)
         chosen = np.argsort(-scores, kind="stable")[: request.k]
         index = torch.from_numpy(chosen)
         items = items.map(lambda tensor: tensor[index])
-        return self._slate(
+        slate = self._slate(
             user,
             said,
             positions[chosen],
@@ -108,14 +119,20 @@ class SlateRanker:
             at_us,
             request.explain,
         )
+        return dataclasses.replace(slate, degraded=tuple(question.degraded))
 
     def explain(
-        self, user_id: str, item_id: str, context: Context, rejected: Sequence[str] = ()
+        self,
+        user_id: str,
+        item_id: str,
+        context: Context,
+        rejected: Sequence[str] = (),
+        rows: dict[str, Row] | None = None,
     ) -> Slate:
         """A slate of the one named item, whatever the filters. Raises UnknownItemError."""
         positions = np.array([self.snapshot.place(item_id)])
         at_us = self.clock.now_us()
-        user = self.users.read(user_id, context, at_us, rejected)
+        user = self.users.read(user_id, context, at_us, rejected, rows)
         items = self.snapshot.tokens(positions, at_us)
         said = self.voices.say(user, at_us)
         return self._slate(user, said, positions, items, ["asked"], at_us, "llm")
@@ -196,7 +213,7 @@ class SlateRanker:
         facts: list[tuple[Fact, ...]] = [() for _ in positions]
         if explain != "none":
             facts = self._facts(user, positions, at_us)
-        if explain == "llm":
+        if explain in ("llm", "stream"):
             facts = self._weighed(user, positions, scores, at_us, facts)
         probabilities = self.bundle.calibration.probability(scores)
         sources, snapshot = self.bundle.model.sources, self.snapshot

@@ -91,10 +91,16 @@ class UserReader:
         return {view: row for view, row in rows.items() if any(v is not None for v in row.values())}
 
     def read(
-        self, user_id: str, context: Context, at_us: int, rejected: Sequence[str] = ()
+        self,
+        user_id: str,
+        context: Context,
+        at_us: int,
+        rejected: Sequence[str] = (),
+        rows: dict[str, Row] | None = None,
     ) -> User:
-        """The user at an instant. An unknown user is no error."""
-        rows = self.rows(user_id)
+        """The user at an instant, from `rows` where they were read already. An unknown user is no
+        error."""
+        rows = self.rows(user_id) if rows is None else rows
         known = bool(rows)
         rows = with_session(self._encoder.feature_schema, rows, context.session_items)
         history, actions = history_of(self._encoder.feature_schema, rows)

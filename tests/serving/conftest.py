@@ -117,6 +117,7 @@ def start(bundle: Path, own_repo: Path, tmp_path: Path) -> Iterator[Callable[...
     def started(explainer: Any = None, **changes: Any) -> TestClient:
         given = {"bundle": bundle, "repo": own_repo, "clock": "data"}
         given["feedback_log"] = tmp_path / "feedback.jsonl"
+        given["user_deadline_ms"] = given["channel_deadline_ms"] = 30_000  # of a busy machine
         config = ServingConfig.model_validate({**given, **changes})
         application = PLAIN_RANKER(config, explainer)
         api.dependency_overrides[the_instance()] = lambda: application

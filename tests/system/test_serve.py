@@ -108,7 +108,7 @@ def wait_until_ready(server: Server) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and server.process.poll() is None:
         try:
-            assert ask("/healthz")["status"] == "ok"
+            assert ask("/healthz")["status"] == "ready"
             return
         except (urllib.error.URLError, ConnectionError, TimeoutError, ValueError):
             time.sleep(0.5)
