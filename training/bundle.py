@@ -38,7 +38,8 @@ from training.join import ViewRows
 from training.model import FusionModel
 from training.neighbours import Neighbours
 from training.queries import Ragged
-from training.schema import FeatureSchema, read_schema
+from training.registry import read_schema
+from training.schema import FeatureSchema
 from training.served import KINDS, Served
 
 FORMAT_VERSION = 2

@@ -30,8 +30,8 @@ from training.prepare import draw_labels
 from training.protocols import until_test
 from training.queries import build_queries
 from training.refitting import ENCODED, all_periods, before_test, refit
+from training.registry import read_schema
 from training.report import metric_table, write_report
-from training.schema import read_schema
 from training.scorer import QueryFeatures
 from training.served import Served
 from training.slices import build_slices, category_vectors, read_friends

@@ -6,7 +6,8 @@ from feast import FeatureStore
 
 from tests.training_data import tiny
 from training.events import Events
-from training.schema import FeatureSchema, read_schema
+from training.registry import read_schema
+from training.schema import FeatureSchema
 
 
 @pytest.fixture(scope="session")

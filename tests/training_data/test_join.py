@@ -16,8 +16,9 @@ from training import join
 from training.encode import Encoder
 from training.events import Events
 from training.join import ViewRows, join_features
+from training.registry import read_schema
 from training.rows import training_rows
-from training.schema import FeatureSchema, read_schema
+from training.schema import FeatureSchema
 
 
 def search(table: pa.Table, key: str, ids: np.ndarray, at_us: np.ndarray) -> list[dict | None]:

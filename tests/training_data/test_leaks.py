@@ -15,8 +15,9 @@ from training.events import Events
 from training.join import join_features
 from training.labels import Labels, first_take_ups
 from training.negatives import NegativeConfig, NegativeSampler
+from training.registry import read_schema
 from training.rows import training_rows
-from training.schema import FeatureSchema, read_schema
+from training.schema import FeatureSchema
 
 CUT_DAYS = 50
 CUT_US = tiny.START_US + CUT_DAYS * tiny.DAY_US

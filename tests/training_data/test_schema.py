@@ -14,7 +14,8 @@ from feast.types import Bytes, Float32, Int64, String
 
 from tests.feast.tables import write_repo
 from tests.training_data import tiny
-from training.schema import FeatureSchema, FieldSpec, ViewSpec, read_schema
+from training.registry import read_schema
+from training.schema import FeatureSchema, FieldSpec, ViewSpec
 
 GOOD_TAGS = {"source": "behaviour", "entity": "user"}
 

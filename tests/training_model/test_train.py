@@ -17,7 +17,7 @@ from training.bundle import Bundle, Seen, load_bundle
 from training.events import read_events
 from training.projector import ViewBatch
 from training.protocols import until_test
-from training.schema import read_schema
+from training.registry import read_schema
 from training.train import main
 
 

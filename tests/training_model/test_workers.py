@@ -1,5 +1,7 @@
 """The same loop in Ray Train workers: two make what one makes, and a stopped run goes on."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +125,9 @@ def test_too_few_cpus_are_named_before_ray_waits_for_ever() -> None:
     run = RUN.model_copy(update={"workers": 10_000})
     with pytest.raises(ValueError, match=r"10000 workers need 10000 CPU, but .* use --workers"):
         check_resources(run)
+
+
+def test_a_worker_needs_no_feature_store() -> None:
+    """Feast takes a third of a gigabyte in each of them, and shows Ray's deprecation warnings."""
+    code = "import sys, training.workers; sys.exit('feast' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -32,7 +32,7 @@ from training.packing import Contents, read_items, write_bundle
 from training.prepare import draw, fit_encoder, join_labels
 from training.profiles import FriendsTaste, TermProfile, Trending
 from training.queries import before
-from training.schema import read_schema
+from training.registry import read_schema
 from training.served import Served
 from training.text_link import TextLink
 from training.transitions import TransitionOptions, Transitions

@@ -20,7 +20,7 @@ from feature_repo.pipelines.features.text import build_text_features
 from feature_repo.pipelines.tables import DatasetInfo
 from tests.benchmarks.serving_scale.texts import WordProjection
 from tests.conftest import copy_definitions
-from training.schema import read_schema
+from training.registry import read_schema
 
 # Views on a grid are refreshed twice in the world's 180 days: their history is of no use here.
 GRID_DAYS = 90
