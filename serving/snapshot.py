@@ -9,6 +9,7 @@ come first, in its order, so that what its channels learnt of them stays in plac
 # Shapes: I items, N neighbours, E length of a text vector, C candidates
 
 import dataclasses
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ from serving.item_rows import ItemRows
 from serving.popularity import Popularity, decayed_counters
 from serving.timing import stage
 from training.bundle import Bundle
+from training.channel_state import grown
 from training.profiles import TrendingCounts
 from training.projector import ViewBatch
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
@@ -82,6 +84,9 @@ class Snapshot:
         columns = {name: rows.columns for name, rows in views.items()}
         present = {name: rows.present for name, rows in views.items()}
         served = bundle.served.with_own_counts()
+        if len(catalogue) > bundle.items.num_rows:
+            larger = tuple(grown(channel, len(catalogue)) for channel in served.channels)
+            served = dataclasses.replace(served, channels=larger)
         return cls(
             bundle=bundle,
             catalogue=catalogue,
@@ -168,6 +173,8 @@ class Snapshot:
 
     def neighbours(self, position: int) -> tuple[Positions, npt.NDArray[np.float32]]:
         """Positions and similarities of the most similar items by co-occurrence, best first."""
+        if position >= len(self.bundle.neighbours.ids):
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         ids = self.bundle.neighbours.ids[position]
         there = ids >= 0
         return ids[there], self.bundle.neighbours.scores[position][there]
@@ -250,3 +257,9 @@ def _unit_vectors(
         vectors = vectors * rows.present[:, None]
         return torch.nn.functional.normalize(vectors, dim=1).numpy()
     return None
+
+
+if __name__ == "__main__":
+    from serving.taking import main
+
+    sys.exit(main())

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -86,8 +86,9 @@ def write_index(folder: Path, tree: dict[str, Any]) -> None:
     write_text_atomic(json.dumps(tree, default=name), folder / INDEX)
 
 
-def map_arrays(folder: Path) -> dict[str, Any]:
-    """The tree that was written, its leaves read-only arrays over the files' own memory."""
+def map_arrays(folder: Path, mode: Literal["r", "c"] = "r") -> dict[str, Any]:
+    """The tree that was written, its leaves arrays over the files' own memory: read-only, or with
+    `c` to be written to, where what is written stays in this process."""
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -95,14 +96,14 @@ def map_arrays(folder: Path) -> dict[str, Any]:
             f"{folder} holds no finished arrays on this machine; workers on several machines need "
             "a run folder on storage that all of them share"
         ) from error
-    return {key: mapped(folder, part) for key, part in index.items()}
+    return {key: mapped(folder, part, mode) for key, part in index.items()}
 
 
-def mapped(folder: Path, part: str | dict[str, Any]) -> Any:
+def mapped(folder: Path, part: str | dict[str, Any], mode: Literal["r", "c"]) -> Any:
     """A file's array, or those of all files below."""
     if isinstance(part, str):
-        return np.asarray(np.load(folder / part, mmap_mode="r"))
-    return {key: mapped(folder, below) for key, below in part.items()}
+        return np.asarray(np.load(folder / part, mmap_mode=mode))
+    return {key: mapped(folder, below, mode) for key, below in part.items()}
 
 
 def map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:

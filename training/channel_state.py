@@ -5,6 +5,7 @@ Out: named arrays and settings, from which `restored` makes the same channel wit
 fitted on. Nothing in them is code.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -85,6 +86,36 @@ def restored(kind: type[Thing], state: State, prefix: str = "") -> Thing:
     for name, own in kinds.items():
         setattr(thing, name, value_of(own, state, f"{prefix}{name}"))
     return thing
+
+
+def grown(thing: Thing, num_items: int) -> Thing:
+    """The same with more items, about which it has learnt nothing.
+
+    Axes of items are those called I in the names of `kept` (`terms_IG`): they end in zeros then.
+    Arrays are copied; of a sparse matrix only its row pointers are.
+    """
+    larger, kinds = copy.copy(thing), thing.kept  # type: ignore[attr-defined]
+    for name in kinds:
+        value, axes = getattr(thing, name), name.rpartition("_")[2]
+        if "I" in axes and isinstance(value, np.ndarray | sp.csr_matrix):
+            sizes = zip(axes, value.shape, strict=True)
+            shape = tuple(num_items if axis == "I" else size for axis, size in sizes)
+            setattr(larger, name, with_zeros(value, shape))
+    return larger
+
+
+def with_zeros(
+    value: NDArray[Any] | sp.csr_matrix, shape: tuple[int, ...]
+) -> NDArray[Any] | sp.csr_matrix:
+    """Zeros behind the end of every axis, up to the shape."""
+    if isinstance(value, np.ndarray):
+        larger = np.zeros(shape, value.dtype)
+        larger[tuple(slice(size) for size in value.shape)] = value
+        return larger
+    ends = np.full(shape[0] - value.shape[0], value.indptr[-1], value.indptr.dtype)
+    return sp.csr_matrix(
+        (value.data, value.indices, np.append(value.indptr, ends)), (shape[0], shape[1])
+    )
 
 
 def value_of(kind: type, state: State, key: str) -> Any:
