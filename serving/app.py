@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import ray
-from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from feast import FeatureStore
 from ray import serve
@@ -21,7 +20,6 @@ from ray.serve.handle import DeploymentHandle
 
 from serving.answers import answer, recommended, records
 from serving.api import (
-    ErrorBody,
     EvidenceBody,
     Examples,
     ExplainRequest,
@@ -39,18 +37,17 @@ from serving.batcher import Batcher
 from serving.clock import instant
 from serving.config import ServingConfig, read_config
 from serving.details import details_of
-from serving.errors import add_error_handlers
 from serving.event_log import EventLog
 from serving.evidence import Evidence
 from serving.explainer import ExplanationCache, stream_by_model
-from serving.gate import Gatekeeper, fill_gate
+from serving.gate import fill_gate
 from serving.health import Pulse, reasons, warm_up
 from serving.intake import Intake
+from serving.interface import make_api
 from serving.items import describe_item, describe_user, examples_of
 from serving.keys import check_exposure
 from serving.live import Live
-from serving.observer import Observer, start_observing
-from serving.page import add_console
+from serving.observer import start_observing
 from serving.phrases import Language, Tone
 from serving.pusher import FeaturePusher
 from serving.remote import RemoteWriter
@@ -68,13 +65,8 @@ SERVE_FLAGS = {
     # Without it, HAProxy keeps draining for 30 s after the application was asked to stop.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
 }
-DESCRIPTION = "Ranked items, where each came from, what each source counted, and a checked reason."
 
-api = FastAPI(title="Potluck", description=DESCRIPTION, responses={"4XX": {"model": ErrorBody}})
-add_error_handlers(api)
-add_console(api)
-api.add_middleware(Gatekeeper)
-api.add_middleware(Observer)
+api = make_api()
 
 
 @serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64)
