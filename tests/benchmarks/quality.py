@@ -16,31 +16,29 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from feast import FeatureStore
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from feature_repo.pipelines import build
+from tests.benchmarks.rankings.table import (
+    FUSED,
+    Measured,
+    Table,
+    as_json,
+    differences,
+    print_table,
+)
 from training.baselines import Scorer
 from training.blend import Blend, BlendOptions, learn_blend
-from training.bootstrap import Interval, intervals, user_means
 from training.bundle import EVALUATED, load_bundle
 from training.events import read_events
-from training.metrics import ndcg, recall
 from training.protocols import PROTOCOLS, Protocol, Recipe, Trial
-from training.queries import Queries
-from training.ranking import hits, top_items
 from training.scorer import FusedScorer, QueryFeatures
 from training.served import MODEL, Served
 
-K = 10
-METRICS = {f"recall@{K}": recall, f"ndcg@{K}": ndcg}
-LEAD = f"ndcg@{K}"
-FUSED = "fused"
 FOLDERS = {
     "lastfm": "hetrec2011-lastfm-2k",
     "movielens": "ml-latest-small",
@@ -49,47 +47,6 @@ FOLDERS = {
 DATASETS = {"lastfm-recbole": "lastfm", "beauty-leave-last-out": "amazon-beauty"}
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 DEFAULT = "lastfm-recbole"
-
-
-@dataclass
-class Measured:
-    """The figures of one scorer, a value a seed."""
-
-    values: dict[str, list[float]] = field(default_factory=dict)
-    first: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    """The first seed's figures, one a query."""
-    interval: dict[str, Interval] = field(default_factory=dict)
-    fit_s: list[float] = field(default_factory=list)
-
-    def add(self, scorer: Scorer, queries: Queries, seed: int) -> None:
-        """Rank the test queries and note the figures; the first seed also gives the interval."""
-        hits_QK = hits(
-            top_items(scorer, queries, K, seed, progress=True), queries.relevant, queries.num_items
-        )
-        figures = {
-            name: metric(hits_QK, queries.relevant.lengths, K) for name, metric in METRICS.items()
-        }
-        if not self.first:
-            self.first = figures
-            self.interval = intervals(figures, queries.user_index)
-        for name, values_Q in figures.items():
-            mean = user_means(values_Q[:, None], queries.user_index).mean()
-            self.values.setdefault(name, []).append(float(mean))
-
-    def cells(self, metric: str) -> str:
-        """Mean, spread and interval of one metric, for the printed table."""
-        values, interval = self.values[metric], self.interval[metric]
-        between = f"{interval.low:.4f}-{interval.high:.4f}" if interval.low is not None else ""
-        return f"{np.mean(values):10.4f}{np.std(values):9.4f}{between:>18s}"
-
-    def summary(self) -> dict[str, object]:
-        return {
-            **{name: float(np.mean(values)) for name, values in self.values.items()},
-            "spread": {name: float(np.std(values)) for name, values in self.values.items()},
-            "interval": {name: [one.low, one.high] for name, one in self.interval.items()},
-            "per_seed": self.values,
-            "fit_s": float(np.mean(self.fit_s)) if self.fit_s else None,
-        }
 
 
 @dataclass(frozen=True)
@@ -104,18 +61,6 @@ class Trained:
         by_name = {channel.name: channel for channel in channels}
         asked = [self.model, *(by_name[own.name] for own in self.served.channels)]
         return Blend(asked, self.served.weights_NK, FUSED, self.served.steps)
-
-
-@dataclass
-class Table:
-    """All that a run measured."""
-
-    baselines: dict[str, Measured] = field(default_factory=dict)
-    channels: dict[str, Measured] = field(default_factory=dict)
-    fused: dict[str, Measured] = field(default_factory=dict)
-    weights: list[dict[str, float]] = field(default_factory=list)
-    ahead: dict[str, dict[str, Interval]] = field(default_factory=dict)
-    """Scorer -> metric: the blend's figure less the scorer's on the first seed, paired by user."""
 
 
 def run(
@@ -158,20 +103,6 @@ def run(
     return table
 
 
-def differences(
-    fused: Measured, others: Mapping[str, Measured], queries: Queries
-) -> dict[str, dict[str, Interval]]:
-    """How far the blend is ahead of each scorer, with intervals over users."""
-    return {
-        name: intervals(
-            {metric: fused.first[metric] - other.first[metric] for metric in METRICS},
-            queries.user_index,
-        )
-        for name, other in others.items()
-        if other is not fused
-    }
-
-
 def fit_each(trial: Trial, recipes: Mapping[str, Recipe]) -> list[Scorer]:
     """Every scorer whose sources there are."""
     possible = trial.possible(dict(recipes))
@@ -191,52 +122,6 @@ def measure_each(
         measured.add(scorer, trial.test, seed)
         scorers.append(scorer)
     return scorers
-
-
-def print_table(table: Table, protocol: Protocol) -> None:
-    """Published figures and ours, with spread over seeds, interval over users and fitting cost."""
-    head = "".join(f"{name:>10s}{'± seeds':>9s}{'95 % of users':>18s}" for name in METRICS)
-    print(f"\n{'':28s}{head}{'fit s':>8s}")
-    for one in protocol.published:
-        print(f"{one.name:28s}{one.recall:10.4f}{'':27s}{one.ndcg:10.4f}{'':27s}  {one.source}")
-    parts = {"baselines": table.baselines, "channels": table.channels, "fused": table.fused}
-    for title, part in parts.items():
-        print(f"-- {title}")
-        for name, measured in part.items():
-            print(f"{name:28s}" + "".join(measured.cells(metric) for metric in METRICS), end="")
-            print(f"{np.mean(measured.fit_s):8.1f}" if measured.fit_s else "")
-    best = max(table.channels, key=lambda name: float(np.mean(table.channels[name].values[LEAD])))
-    ahead = table.ahead[best][LEAD]
-    if ahead.low is not None and ahead.high is not None:
-        own, other = table.fused[FUSED].interval[LEAD], table.channels[best].interval[LEAD]
-        print(
-            f"fused less {best}: {ahead.mean:+.4f} {LEAD} ({ahead.low:+.4f} to {ahead.high:+.4f}), "
-            f"intervals {'disjoint' if own.above(other) else 'overlap'}"
-        )
-    weights = {name: np.mean([one[name] for one in table.weights]) for name in table.weights[0]}
-    print("weights: " + ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()))
-
-
-def as_json(table: Table, flags: argparse.Namespace, protocol: Protocol, wall_s: float) -> str:
-    parts = {"baselines": table.baselines, "channels": table.channels}
-    document = {
-        "protocol": flags.protocol or DEFAULT,
-        "dataset": flags.dataset,
-        "seeds": flags.seeds,
-        **{name: measured.summary() for name, measured in table.fused.items()},
-        **{
-            part: {name: measured.summary() for name, measured in found.items()}
-            for part, found in parts.items()
-        },
-        "fused_ahead_of": {
-            name: {metric: one.model_dump() for metric, one in found.items()}
-            for name, found in table.ahead.items()
-        },
-        "weights": table.weights,
-        "published": [one.model_dump() for one in protocol.published],
-        "wall_s": wall_s,
-    }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def built_tables(dataset: str, source: Path, work: Path) -> Path:
@@ -303,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{'skipped' if flags.protocol is None else 'error'}: {text}", file=sys.stderr)
         flags.json.write_text(json.dumps({"skipped": text}) + "\n", encoding="utf-8")
         return 0 if flags.protocol is None else 2
-    started = time.perf_counter()
+    flags.protocol, started = name, time.perf_counter()
     data_dir = built_tables(flags.dataset, folder, flags.work)
     trained = trained_by(flags.run, flags.repo, data_dir) if flags.run else None
     table = run(PROTOCOLS[name], data_dir, range(flags.seeds), flags.refit, trained)

@@ -8,7 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from tests.benchmarks.quality import Measured, Trained, main, run, trained_by
+from tests.benchmarks.quality import Trained, main, run, trained_by
+from tests.benchmarks.rankings.table import Measured
 from tests.channels.tables import link, play, tag, write_tables
 from training.baselines import Ints, Scores
 from training.protocols import PROTOCOLS
