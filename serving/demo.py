@@ -57,7 +57,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", help="folder with the publisher's files (not for world)")
     parser.add_argument("--seed", default="7")
     parser.add_argument(
-        "--ablate", help="sources to retrain without; default social,text for world"
+        "--ablate", help="sources to retrain without; default social for world"
     )
     return parser.parse_args()
 
@@ -80,7 +80,7 @@ def register_features(data: Path) -> None:
 def train(options: argparse.Namespace, data: Path, run: Path) -> None:
     ablate = options.ablate
     if ablate is None:
-        ablate = "social,text" if options.dataset == "world" else ""
+        ablate = "social" if options.dataset == "world" else ""
     shutil.rmtree(run, ignore_errors=True)
     step("Train the fusion model with Ray on point-in-time-joined data, evaluate, write the bundle")
     command = [sys.executable, "-m", "training.train", "--repo", "feature_repo"]
