@@ -33,6 +33,7 @@ from serving.api import (
     RecommendResponse,
     UserResponse,
 )
+from serving.batch_answers import BatchRequest, BatchResponse, answer_each
 from serving.batcher import Batcher
 from serving.clock import instant
 from serving.config import ServingConfig, read_config
@@ -124,6 +125,11 @@ class Ranker:
             return whole
         events = self._sentences.stream_slate(whole, records(slate), request)
         return StreamingResponse(events, media_type="text/event-stream")
+
+    @api.post("/v1/recommend/batch")
+    async def recommend_batch(self, request: BatchRequest) -> BatchResponse:
+        """Several users at once; each request has its own answer or its own error."""
+        return await answer_each(request.requests, self.recommend)
 
     @api.post("/v1/explain")
     async def explain(self, request: ExplainRequest) -> ExplainResponse:

@@ -14,6 +14,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 from serving.api import FeedbackRequest, FeedbackResponse
 from serving.clock import instant, microseconds
@@ -115,7 +116,7 @@ class Intake:
         for counts in self._counts:
             if counts.popularity() is snapshot.popularity:
                 return counts
-        self._counts.append(Counts(snapshot, self._log))
+        self._counts.append(Counts(snapshot, self._log.path))
         return self._counts[-1]
 
     def _commit(self, events: Sequence[Event]) -> list[FeedbackResponse]:
@@ -183,9 +184,9 @@ class Intake:
 class Counts:
     """How far the counters of one snapshot have followed the log."""
 
-    def __init__(self, snapshot: Snapshot, log: EventLog) -> None:
+    def __init__(self, snapshot: Snapshot, log: Path) -> None:
         self.popularity: weakref.ref[Popularity] = weakref.ref(snapshot.popularity)
-        self._reader = LogReader(log.path, since_us=microseconds(snapshot.bundle.as_of))
+        self._reader = LogReader(log, since_us=microseconds(snapshot.bundle.as_of))
 
     def catch_up(self, snapshot: Snapshot) -> None:
         """Count what was appended. Items that this snapshot lacks are passed over."""
