@@ -52,6 +52,7 @@ from serving.observer import start_observing
 from serving.phrases import Language, Tone
 from serving.pusher import FeaturePusher
 from serving.remote import RemoteWriter
+from serving.rollout import bundle_folder
 from serving.sentences import Sentences
 from serving.writer import LanguageModelWriter, Writer
 from training.bundle import load_bundle
@@ -221,7 +222,7 @@ def build(args: dict[str, Any]) -> Application:
     # A replica knows the address for certain; where it comes from here, the message is seen here.
     host = os.environ.get("RAY_SERVE_DEFAULT_HTTP_HOST", "127.0.0.1")
     check_exposure(host, asks_for_keys=config.api_keys is not None)
-    load_bundle(config.bundle)  # a broken bundle fails here, with its message, not in a replica
+    load_bundle(bundle_folder(config.bundle))  # a broken bundle fails here, with its message, not in a replica
     if not ray.is_initialized():
         for name, value in SERVE_FLAGS.items():
             os.environ.setdefault(name, value)

@@ -62,6 +62,10 @@ class Catalogue:
         """Since when each item can be taken up [I], microseconds since 1970; a copy."""
         return np.array(self._columns["available_at_us"], np.int64)
 
+    def since_us(self, position: int) -> int:
+        """Since when an item can be taken up."""
+        return int(str(self._value("available_at_us", position)))
+
     def listed_categories(self, position: int) -> tuple[str, ...]:
         """In the order of the data."""
         found = self._value("categories", position)

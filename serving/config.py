@@ -18,7 +18,8 @@ class ServingConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: Path
-    """Folder that `python -m training.train` wrote."""
+    """Folder that `python -m training.train` wrote, or one that points to such a folder: `python -m
+    serving.rollout` switches it, and the servers follow."""
     repo: Path = Path("feature_repo")
     """Folder with the feature_store.yaml of the online store."""
     clock: ClockName = "wall"
@@ -32,6 +33,8 @@ class ServingConfig(BaseModel):
     feedback_log: Path | None = None
     """Where accepted feedback is kept, one JSON object a line; default `feedback.jsonl` beside the
     bundle."""
+    refresh_every_s: float = Field(default=1.0, gt=0)
+    """How often each replica looks whether a new snapshot, or a new bundle, was pointed to."""
     explainer_model: str = EMBEDDED_MODEL
     """Hugging Face id or folder of a causal language model."""
     explainer_url: str | None = None

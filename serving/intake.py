@@ -21,9 +21,10 @@ from serving.clock import instant, microseconds
 from serving.errors import FutureEventError
 from serving.event_log import Event, EventLog, LogReader
 from serving.feedback import Rejections, is_positive
+from serving.item_changes import count
 from serving.live import Live, State
 from serving.popularity import Popularity
-from serving.pusher import FeaturePusher
+from serving.pusher import FeaturePusher, mark_beside
 from serving.snapshot import Snapshot
 
 FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
@@ -75,7 +76,7 @@ class Intake:
         # What the data holds already is not kept in memory.
         self._since_us = microseconds(live.state.ranker.bundle.as_of)
         self._reader = LogReader(log.path, since_us=self._since_us)
-        self._mark_path = log.path.with_name(log.path.name + ".pushed")
+        self._mark_path = mark_beside(log.path)
         self._ids: set[str] = set()
         self._rejections = Rejections()
         self._counts: list[Counts] = []
@@ -190,7 +191,4 @@ class Counts:
 
     def catch_up(self, snapshot: Snapshot) -> None:
         """Count what was appended. Items that this snapshot lacks are passed over."""
-        for event in self._reader.new():
-            position = snapshot.position.get(event.item_id)
-            if position is not None:
-                snapshot.popularity.add(position, event.at_us)
+        count(snapshot, self._reader.new())

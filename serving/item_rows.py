@@ -7,6 +7,7 @@ model, values for people. A row that is pushed takes the place of an older one a
 # Shapes: I items, C candidates
 
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from serving.users import Row, one_row
+from serving.users import Row, as_table
 from training.encode import Columns, Encoder
 from training.join import ViewRows
 from training.projector import ViewBatch
@@ -60,21 +61,24 @@ class ItemRows:
             columns = {name: column[index] for name, column in self.columns.items()}
             return ViewBatch.gathered(columns, self.present[index], at)
 
-    def put(self, encoder: Encoder, position: int, row: Row, at_us: int) -> bool:
-        """Take in a pushed row; False for one that is older than what is there.
+    def put(self, encoder: Encoder, new: Mapping[int, tuple[int, Row]]) -> list[int]:
+        """Take in whole rows, by position, each with its event time; returns the positions of those
+        that are not older than what is there.
 
-        ValueError where the row cannot be encoded; then nothing has changed.
+        ValueError where a row cannot be encoded; then nothing has changed.
         """
-        if at_us < self.written_at_us[position]:
-            return False
-        encoded = encoder.encode(self.view.name, one_row(self.view, row))
+        taken = {place: own for place, own in new.items() if own[0] >= self.written_at_us[place]}
+        if not taken:
+            return []
+        rows = [row for _, row in taken.values()]
+        encoded, places = encoder.encode(self.view.name, as_table(self.view, rows)), list(taken)
         with self._lock:
             for name, column in encoded.items():
-                self.columns[name][position] = column[0]
-            self.present[position] = True
-            self.written_at_us[position] = at_us
-            self.pushed[position] = row
-        return True
+                self.columns[name][places] = column
+            self.present[places] = True
+            self.written_at_us[places] = [at_us for at_us, _ in taken.values()]
+            self.pushed.update(zip(places, rows, strict=True))
+        return places
 
     def row(self, position: int) -> Row | None:
         """The values behind the encoded row, embeddings as they are encoded; None without a row."""

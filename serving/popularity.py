@@ -50,6 +50,11 @@ class Popularity:
         decayed = decay(self.values, np.zeros_like(gaps_us), gaps_us, self.half_life_days)
         return np.where(self.valued_at_us >= 0, decayed, 0.0)
 
+    def put(self, position: int, value: float, valued_at_us: int) -> None:
+        """Go on from another count of one item; -1 for the instant where there is none."""
+        self.values[position], self.valued_at_us[position] = value, valued_at_us
+        self._latest = None
+
     def add(self, position: int, at_us: int) -> None:
         """Count one more take-up."""
         known = self.valued_at_us[position] >= 0

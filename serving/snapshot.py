@@ -10,7 +10,7 @@ come first, in its order, so that what its channels learnt of them stays in plac
 
 import dataclasses
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,15 +22,15 @@ from serving.catalogue import ByPosition, Catalogue
 from serving.clock import microseconds
 from serving.errors import UnknownItemError
 from serving.evidence import ItemFacts
+from serving.item_columns import counters, item_fields, unit_vectors
 from serving.item_ids import ItemIds
 from serving.item_rows import ItemRows
-from serving.popularity import Popularity, decayed_counters
+from serving.popularity import Popularity
 from serving.timing import stage
 from training.bundle import Bundle
 from training.channel_state import grown
 from training.profiles import TrendingCounts
 from training.projector import ViewBatch
-from training.schema import FeatureSchema, FieldSpec, ViewSpec
 from training.served import Served
 from training.tokens import SideTokens
 
@@ -38,7 +38,6 @@ Mask = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
 
 MAX_TERMS = 8
-UNIT_TOLERANCE = 1e-3  # of a vector's length; below it cosines are right to three digits
 
 
 @dataclass
@@ -81,8 +80,6 @@ class Snapshot:
     ) -> "Snapshot":
         """`items` [I] are the bundle's in its order, then any others; `views` describe them."""
         schema, catalogue = bundle.schema, Catalogue(items)
-        columns = {name: rows.columns for name, rows in views.items()}
-        present = {name: rows.present for name, rows in views.items()}
         served = bundle.served.with_own_counts()
         if len(catalogue) > bundle.items.num_rows:
             larger = tuple(grown(channel, len(catalogue)) for channel in served.channels)
@@ -93,9 +90,9 @@ class Snapshot:
             views=views,
             available_at_us=catalogue.available_at_us(),
             numbers=torch.from_numpy(bundle.encoder.item_numbers(list(catalogue.position))),
-            vectors=_unit_vectors(schema, views),
+            vectors=unit_vectors(schema, views),
             popularity=dataclasses.replace(
-                decayed_counters(schema, columns, present, len(catalogue)),
+                counters(schema, views),
                 followers=[c for c in served.channels if isinstance(c, TrendingCounts)],
             ),
             served=served,
@@ -130,7 +127,7 @@ class Snapshot:
         return ByPosition(len(self), self._terms)
 
     def _terms(self, position: int) -> tuple[str, ...]:
-        keywords = _fields(self.bundle.schema, "sequence", "keyword")[:1]
+        keywords = item_fields(self.bundle.schema, "sequence", "keyword")[:1]
         own = [w for view, spec in keywords for w in self.entries(view.name, spec.name, position)]
         given = self.catalogue.listed_categories(position)
         return tuple(dict.fromkeys((*own, *given)))[:MAX_TERMS]
@@ -221,42 +218,6 @@ class Snapshot:
         index = torch.from_numpy(positions)
         at = torch.full((len(positions),), at_us, dtype=torch.int64)
         return {view: rows.gathered(index, at) for view, rows in self.views.items()}
-
-
-def _fields(
-    schema: FeatureSchema, kind: str, vocabulary: str | None = None
-) -> list[tuple[ViewSpec, FieldSpec]]:
-    return [
-        (view, spec)
-        for view in schema.item_views
-        for spec in view.fields
-        if spec.kind == kind and (vocabulary is None or spec.vocabulary == vocabulary)
-    ]
-
-
-def embeddings(schema: FeatureSchema) -> list[tuple[ViewSpec, FieldSpec]]:
-    """Item-side embeddings, those first that a user's own are compared with: of one source."""
-    own = {view.source for view in schema.user_views if view.of_kind("embedding")}
-    return sorted(_fields(schema, "embedding"), key=lambda found: found[0].source not in own)
-
-
-def _unit_vectors(
-    schema: FeatureSchema, views: Mapping[str, ItemRows]
-) -> npt.NDArray[np.float32] | None:
-    """The first of `embeddings`, each row of length one; zeros where an item has none.
-
-    Vectors that have that length already are not copied: a million of them take a gigabyte.
-    """
-    for view, spec in embeddings(schema):
-        rows = views[view.name]
-        vectors = rows.columns[f"embedding:{spec.name}"]
-        lengths = torch.linalg.vector_norm(vectors, dim=1)
-        is_unit = (lengths - 1).abs() <= UNIT_TOLERANCE
-        if not (rows.present & ~is_unit).any() and not lengths[~rows.present].any():
-            return vectors.numpy()
-        vectors = vectors * rows.present[:, None]
-        return torch.nn.functional.normalize(vectors, dim=1).numpy()
-    return None
 
 
 if __name__ == "__main__":

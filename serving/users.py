@@ -141,10 +141,18 @@ class UserReader:
 
 def one_row(view: ViewSpec, row: Row) -> pa.Table:
     """A row of the online store as the Arrow table that the encoder reads."""
-    arrays = {
-        spec.name: pa.array([_plain(row.get(spec.name))], ARROW_TYPES[spec.kind], from_pandas=True)
-        for spec in view.inputs
-    }
+    return as_table(view, [row])
+
+
+def as_table(view: ViewSpec, rows: Sequence[Row]) -> pa.Table:
+    """The same of several rows. ValueError where a value is not of its field's kind."""
+    arrays = {}
+    for spec in view.inputs:
+        values = [_plain(row.get(spec.name)) for row in rows]
+        try:
+            arrays[spec.name] = pa.array(values, ARROW_TYPES[spec.kind], from_pandas=True)
+        except (pa.ArrowException, TypeError) as error:
+            raise ValueError(f"field '{spec.name}' of view '{view.name}': {error}") from error
     return pa.table(arrays)
 
 

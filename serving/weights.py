@@ -11,8 +11,9 @@ import numpy.typing as npt
 import torch
 
 from serving.evidence import Fact, Sources
+from serving.item_columns import embeddings
 from serving.names import spelling
-from serving.snapshot import Positions, Snapshot, embeddings
+from serving.snapshot import Positions, Snapshot
 from serving.users import HISTORY_SOURCE, User, history_field, item_sequences
 from serving.voices import Said, Voices
 from training.attribution import Hidden, Trial, trial_scores

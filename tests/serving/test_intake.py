@@ -48,6 +48,7 @@ class Standing:
                 valued_at_us=ranker.snapshot.popularity.valued_at_us.copy(),
                 followers=(),
             ),
+            views={},  # what is counted there belongs to all tests
         )
         self.state = State(own)
 

@@ -1,0 +1,204 @@
+"""New bundles, new snapshots and pushed rows come into answers while the application runs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fastapi.testclient import TestClient
+from feast import FeatureStore
+
+from serving.clock import microseconds
+from serving.config import ServingConfig
+from serving.item_pushes import ItemPush, append
+from serving.live import Live
+from serving.pointer import target
+from serving.rollout import main, roll_back, roll_out
+from serving.snapshot import Snapshot
+from serving.snapshot_files import snapshots_of
+from serving.taking import take_snapshot
+from serving.users import as_table
+from training.bundle import MANIFEST, Bundle, load_bundle
+
+NEVER_S = 1e6  # tests refresh by hand
+
+
+@pytest.fixture
+def bundles(bundle: Path, tmp_path: Path) -> list[Path]:
+    """Two bundles that differ in nothing but their date, so in their version."""
+    paths = []
+    for year in (2031, 2032):
+        path = Path(shutil.copytree(bundle, tmp_path / str(year) / "bundle"))
+        manifest = json.loads((path / MANIFEST).read_text())
+        manifest["created_at"] = f"{year}-01-01T00:00:00Z"
+        (path / MANIFEST).write_text(json.dumps(manifest))
+        paths.append(path)
+    return paths
+
+
+@pytest.fixture
+def pointer(bundles: list[Path], own_repo: Path, tmp_path: Path) -> Path:
+    """Where servers are told that the bundle is; it points to the first."""
+    roll_out(bundles[0], tmp_path / "live", own_repo)
+    return tmp_path / "live"
+
+
+@pytest.fixture
+def live(pointer: Path, own_repo: Path, store: FeatureStore) -> Live:
+    config = {"bundle": pointer, "repo": own_repo, "clock": "data", "refresh_every_s": NEVER_S}
+    return Live(ServingConfig.model_validate(config), store)
+
+
+def test_a_running_replica_goes_over_to_the_bundle_that_is_pointed_to(
+    live: Live, bundles: list[Path], pointer: Path, own_repo: Path
+) -> None:
+    old = live.state
+    live.refresh()
+    assert live.state is old
+    roll_out(bundles[1], pointer, own_repo)
+    assert live.state is old
+    live.refresh()
+    new = live.state
+    assert new.ranker.bundle.manifest.created_at.year == 2032
+    assert new.version != old.version
+    assert old.snapshot.version == old.version  # who took the old one ends on it
+    assert live.refresh_error is None
+    roll_back(pointer, own_repo)
+    live.refresh()
+    assert live.state.version == old.version
+
+
+def test_a_bundle_that_cannot_be_loaded_leaves_the_old_one_and_says_so(
+    live: Live, bundles: list[Path], pointer: Path, own_repo: Path
+) -> None:
+    old = live.state
+    roll_out(bundles[1], pointer, own_repo)
+    content = (bundles[1] / "encoder.json").read_text()
+    (bundles[1] / "encoder.json").write_text(content + " ")
+    live.refresh()
+    assert live.state is old
+    assert live.refresh_error is not None
+    assert "file 'encoder.json' of bundle" in live.refresh_error
+    (bundles[1] / "encoder.json").write_text(content)
+    live.refresh()
+    assert live.state is old  # not again at once
+    live._tried_at -= 60
+    live.refresh()
+    assert live.state is not old
+    assert live.refresh_error is None
+
+
+def test_a_bundle_is_not_rolled_out_if_it_does_not_fit(
+    bundles: list[Path], pointer: Path, own_repo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (bundles[1] / "encoder.json").write_text("{}")
+    command = ["--to", str(pointer), "--repo", str(own_repo)]
+    assert main([str(bundles[1]), *command]) == 2
+    assert "file 'encoder.json' of bundle" in capsys.readouterr().err
+    assert target(pointer) == bundles[0].resolve()
+    assert main(["--back", *command]) == 2
+    assert "has pointed to no other bundle" in capsys.readouterr().err
+    assert main([str(bundles[0]), "--to", str(bundles[1]), "--repo", str(own_repo)]) == 2
+    assert "is a bundle; give a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(bundles[0]), "--back", *command])
+
+
+def test_a_running_replica_goes_over_to_a_new_snapshot(
+    live: Live, bundles: list[Path], own_repo: Path, tmp_path: Path
+) -> None:
+    old, bundle = live.state, live.state.ranker.bundle
+    at = bundle.as_of + timedelta(days=40)
+    path = take_snapshot(bundles[0], own_repo, at, tmp_path / "none.jsonl")
+    live.refresh()
+    assert live.state.version == f"{bundle.version}.{path.name}" != old.version
+    assert live.state.ranker.bundle is bundle  # not loaded again
+    assert live.state.clock is old.clock
+    assert list(live.state.snapshot.terms) != list(old.snapshot.terms)
+
+
+def test_a_snapshot_that_cannot_be_read_leaves_the_old_one(
+    live: Live, bundles: list[Path], own_repo: Path, tmp_path: Path, store: FeatureStore
+) -> None:
+    old = live.state
+    at = old.ranker.bundle.as_of + timedelta(days=40)
+    path = take_snapshot(bundles[0], own_repo, at, tmp_path / "none.jsonl")
+    (path / "snapshot.json").write_text("{}")
+    live.refresh()
+    assert live.state is old
+    assert f"snapshot {path} cannot be read" in str(live.refresh_error)
+    # A replica that starts now does without it, and says so.
+    again = Live(live._config, store)
+    assert again.state.version == old.version
+    assert f"snapshot {path} cannot be read" in str(again.refresh_error)
+
+
+def text_row(loaded: Bundle, at_us: int) -> ItemPush:
+    item_id = loaded.items.column("item_id")[3].as_py()
+    words = {"keywords": ["zither"], "text_embedding": [0.6, 0.8, *[0.0] * 382]}
+    return ItemPush("item_text", item_id, at_us, words)
+
+
+def test_a_pushed_row_is_in_the_next_answer_and_in_every_snapshot_after(
+    live: Live, bundles: list[Path], own_repo: Path, loaded: Bundle, tmp_path: Path
+) -> None:
+    """The tensors are what training would make of the row."""
+    bundle = live.state.ranker.bundle
+    push = text_row(loaded, microseconds(bundle.as_of) + 1)
+    append(live.pushes, push)
+    row = as_table(bundle.schema.view(push.view), [push.row])
+    expected = bundle.encoder.encode(push.view, row)
+
+    def assert_there(snapshot: Snapshot) -> None:
+        batch = snapshot.batches(np.array([3]), push.at_us)[push.view]
+        assert batch.rows.tolist() == [0]
+        assert expected.keys() == batch.columns.keys()
+        assert all(torch.equal(batch.columns[name], own) for name, own in expected.items())
+        assert snapshot.terms[3][0] == "zither"
+        assert snapshot.vectors is not None
+        np.testing.assert_allclose(snapshot.vectors[3][:2], [0.6, 0.8], rtol=1e-6)
+
+    before = live.state.snapshot
+    assert_there(before)
+    at = bundle.as_of + timedelta(microseconds=500)
+    take_snapshot(bundles[0], own_repo, at, tmp_path / "none.jsonl")
+    live.refresh()
+    assert live.state.snapshot is not before
+    assert_there(live.state.snapshot)
+
+
+def test_a_row_that_is_older_changes_nothing(live: Live, loaded: Bundle) -> None:
+    old = live.state.snapshot.terms[3]
+    append(live.pushes, text_row(loaded, microseconds(loaded.as_of) - 1))
+    assert live.state.snapshot.terms[3] == old
+
+
+def test_a_line_that_is_no_row_is_told_and_does_not_stop_answers(live: Live) -> None:
+    live.pushes.write_text("nonsense\n")
+    assert live.state.snapshot
+    assert "begins no pushed row" in str(live.refresh_error)
+
+
+def test_no_answer_mixes_versions_while_bundles_are_rolled_out(
+    start: Callable[..., TestClient], bundles: list[Path], pointer: Path, own_repo: Path
+) -> None:
+    client = start(bundle=pointer, repo=own_repo, refresh_every_s=0.05)
+    allowed = {load_bundle(path).version for path in bundles}
+    seen: list[str] = []
+    for turn in range(60):
+        if turn % 20 == 10:
+            roll_out(bundles[(turn // 20 + 1) % 2], pointer, own_repo)
+        answer: dict[str, Any] = client.post(
+            "/v1/recommend", json={"user_id": "u0000002", "k": 3}
+        ).json()
+        assert len(answer["items"]) == 3
+        seen.append(answer["version"].split(".")[0])
+    assert set(seen) <= allowed
+    health = client.get("/healthz").json()
+    assert health["refresh_error"] is None
+    assert snapshots_of(bundles[0]).name == "bundle.snapshots"
