@@ -222,7 +222,8 @@ def build(args: dict[str, Any]) -> Application:
     # A replica knows the address for certain; where it comes from here, the message is seen here.
     host = os.environ.get("RAY_SERVE_DEFAULT_HTTP_HOST", "127.0.0.1")
     check_exposure(host, asks_for_keys=config.api_keys is not None)
-    load_bundle(bundle_folder(config.bundle))  # a broken bundle fails here, with its message, not in a replica
+    # A broken bundle fails here, with its message, not in a replica.
+    load_bundle(bundle_folder(config.bundle))
     if not ray.is_initialized():
         for name, value in SERVE_FLAGS.items():
             os.environ.setdefault(name, value)
