@@ -15,6 +15,8 @@ from entities import OWNER
 
 _HERE = Path(__file__).resolve().parent
 FEATURES = os.environ.get("POTLUCK_FEATURES") or f"{_HERE.parent}/data/current/features"
+# Beside them, what the model was served (`feature_logging_share` of the server).
+SERVED = f"{FEATURES.rstrip('/').removesuffix('/features')}/served"
 
 
 def batch(view: str, description: str) -> FileSource:

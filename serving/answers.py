@@ -12,6 +12,7 @@ from serving.api import (
 from serving.clock import instant
 from serving.evidence import Evidence
 from serving.ranker import Ranked, Slate
+from serving.timing import note
 
 
 def records(slate: Slate) -> list[Evidence]:
@@ -39,6 +40,7 @@ def answer(
     details: SlateDetails | None = None,
 ) -> RecommendResponse:
     """A slate with its sentences. `degraded` is what went wrong before and after the ranking."""
+    note(version=slate.version, num_items=len(slate.items))
     return RecommendResponse(
         user_id=slate.user.user_id,
         known_user=slate.user.known,

@@ -6,9 +6,7 @@ apart. The stages are in ranker.py; this file only connects them to HTTP. A repl
 without what stands below them in this file: their methods call only what is imported.
 """
 
-import asyncio
 import os
-from collections.abc import AsyncIterator
 from typing import Any
 
 import ray
@@ -24,7 +22,6 @@ from serving.api import (
     Examples,
     ExplainRequest,
     ExplainResponse,
-    Explanation,
     FeedbackRequest,
     FeedbackResponse,
     Health,
@@ -34,27 +31,25 @@ from serving.api import (
     UserResponse,
 )
 from serving.batch_answers import BatchRequest, BatchResponse, answer_each
-from serving.batcher import Batcher
 from serving.clock import instant
 from serving.config import ServingConfig, read_config
 from serving.details import details_of
 from serving.event_log import EventLog
-from serving.evidence import Evidence
-from serving.explainer import ExplanationCache, stream_by_model
+from serving.explaining import Explainer
+from serving.feature_log import FeatureLog
 from serving.gate import fill_gate
+from serving.gauges import watch_replica
 from serving.health import Pulse, reasons, warm_up
 from serving.intake import Intake
 from serving.interface import make_api
 from serving.items import describe_item, describe_user, examples_of
 from serving.keys import check_exposure
 from serving.live import Live
+from serving.logs import REPLICA_LOGS
 from serving.observer import start_observing
-from serving.phrases import Language, Tone
 from serving.pusher import FeaturePusher
-from serving.remote import RemoteWriter
 from serving.rollout import bundle_folder
 from serving.sentences import Sentences
-from serving.writer import LanguageModelWriter, Writer
 from training.bundle import load_bundle
 
 # Measured: HAProxy and the throughput flags take a no-op from 10.8 to 1.1 ms. They are read where
@@ -66,32 +61,11 @@ SERVE_FLAGS = {
     "RAY_worker_niceness": "0",
     # Without it, HAProxy keeps draining for 30 s after the application was asked to stop.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    # A thousand lines are held back else: too late to be read, and lost where a replica is killed.
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
 }
 
 api = make_api()
-
-
-@serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64)
-class Explainer:
-    """Holds the language model, or the way to one behind a URL."""
-
-    def __init__(self, model: str, url: str | None = None) -> None:
-        self._writer: Writer = RemoteWriter(url, model) if url else LanguageModelWriter(model)
-        self._batcher = Batcher(ExplanationCache(self._writer).explain)
-
-    async def explain(
-        self, records: list[Evidence], language: Language = "en", tone: Tone = "neutral"
-    ) -> list[Explanation]:
-        return await self._batcher.explain(records, language, tone)
-
-    async def stream(
-        self, record: Evidence, language: Language = "en", tone: Tone = "neutral"
-    ) -> AsyncIterator[str | Explanation]:
-        """The explanation piece by piece, then whole."""
-        async with self._batcher.busy:
-            pieces = stream_by_model(self._writer, record, language, tone)
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                yield piece
 
 
 @serve.deployment(name="Ranker", max_ongoing_requests=32, max_queued_requests=256)
@@ -111,6 +85,9 @@ class Ranker:
         pusher = FeaturePusher(FeatureStore(repo_path=str(config.repo)))
         self._intake = Intake(self._log, pusher, self._live, config.positive_from)
         self._sentences = Sentences(explainer, self._live.guards.explanations)
+        service = self._live.state.ranker.bundle.schema.service
+        self._feature_log = FeatureLog(config.repo, service, config.feature_logging_share)
+        watch_replica(self._live, self._log.path)
 
     @api.post("/v1/recommend", response_model=RecommendResponse)
     async def recommend(self, request: RecommendRequest) -> RecommendResponse | StreamingResponse:
@@ -120,6 +97,7 @@ class Ranker:
         rows, unread = await self._live.guards.read(ranker.users, request.user_id)
         slate = ranker.recommend(request, rejected, rows)
         explanations, unwritten = await self._sentences.write(records(slate), request)
+        self._feature_log.offer(slate, ranker.snapshot)
         details = details_of(ranker, request, rejected, slate) if request.details else None
         whole = answer(slate, explanations, [*unread, *unwritten], details)
         if request.explain != "stream":
@@ -238,4 +216,4 @@ def build(args: dict[str, Any]) -> Application:
 
 def _deployment(deployment: object, num_replicas: int) -> Deployment:
     assert isinstance(deployment, Deployment)  # the decorator made one of the class
-    return deployment.options(num_replicas=num_replicas)
+    return deployment.options(num_replicas=num_replicas, logging_config=REPLICA_LOGS)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from serving.api import Explanation
 from serving.evidence import Evidence
+from serving.metrics import EXPLAINER_BATCH, observe
 from serving.phrases import Language, Tone
 
 Write = Callable[[Sequence[Evidence], Language, Tone], Sequence[Explanation]]
@@ -59,6 +60,7 @@ class Batcher:
 
     async def _write_batch(self, batch: Sequence[Asked]) -> None:
         records = [asked.record for asked in batch]
+        observe(EXPLAINER_BATCH, len(records))
         try:
             written = await asyncio.to_thread(self._write, records, *batch[0].manner)
         except Exception as error:  # noqa: BLE001  each request must learn of it, not one

@@ -63,6 +63,9 @@ class ServingConfig(BaseModel):
     log_user_ids: UserIds = "hash"
     """How logs name users: `hash` (keyed by the environment's POTLUCK_LOG_KEY, else for one process
     at a time), `clear`, `none`."""
+    feature_logging_share: float = Field(default=0.0, ge=0, le=1)
+    """Share of slates whose feature values are logged through Feast, for monitoring and training;
+    the feature service says where to (feature_repo/services.py). They are personal data."""
     ranker_replicas: int = Field(default=1, ge=1)
     explainer_replicas: int = Field(default=1, ge=0)
     """0 starts no language model; `explain: llm` is then answered by templates."""

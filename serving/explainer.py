@@ -12,6 +12,7 @@ from serving import templates
 from serving.api import Explanation
 from serving.checker import Checked, check, cut
 from serving.evidence import Evidence
+from serving.metrics import EXPLANATIONS, add
 from serving.phrases import Language, Tone
 from serving.prompts import names_of
 from serving.statements import joined
@@ -138,6 +139,9 @@ class ExplanationCache:
         new = {key: r for key, r in zip(keys, records, strict=True) if key not in self._known}
         written = explain_by_model(self._writer, list(new.values()), language, tone)
         fresh = dict(zip(new, written, strict=True))
+        add(EXPLANATIONS, len(keys) - len(new), outcome="cached")
+        for explanation in written:
+            add(EXPLANATIONS, outcome=explanation.writer)
         answer = [fresh[key] if key in fresh else self._known[key] for key in keys]
         for key, explanation in zip(keys, answer, strict=True):
             self._known[key] = explanation

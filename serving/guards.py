@@ -17,7 +17,7 @@ from serving.config import ServingConfig
 from serving.deadlines import Guard, LeftOutError
 from serving.errors import UnavailableError
 from serving.snapshot import Positions
-from serving.timing import stage
+from serving.timing import note, stage
 from serving.users import Row, UserReader
 
 NUM_READS = 8  # at once; a read is a millisecond, and a store that hangs must not hold more
@@ -43,6 +43,7 @@ class Guards:
         self, users: UserReader, user_id: str
     ) -> tuple[dict[str, Row], list[Degradation]]:
         """What is stored of a user, and what went wrong; nothing is as of an unknown user."""
+        note(user_id=user_id)
         try:
             with stage("user_read"):
                 return await self.users.run(users.rows, user_id), []

@@ -77,7 +77,7 @@ LOGGED_VECTORS = Metric(
 )
 IN_FLIGHT = Metric("potluck_requests_in_flight", "gauge", "Requests not yet answered.")
 SNAPSHOT_AGE = Metric(
-    "potluck_snapshot_age_seconds", "gauge", "Since the snapshot that answers was made."
+    "potluck_snapshot_age_seconds", "gauge", "Since the version that answers was taken over."
 )
 SNAPSHOT_VERSION = Metric(
     "potluck_snapshot_version", "gauge", "1 for the version that answers.", ("version",)

@@ -22,7 +22,7 @@ from serving.api import (
 from serving.deadlines import Guard, LeftOutError
 from serving.evidence import Evidence
 from serving.explainer import explain_by_template
-from serving.timing import stage
+from serving.timing import stage, trace_argument
 
 NUM_STREAMED = 8  # calls for one slate at a time: the explainer queues few
 Asked = RecommendRequest | ExplainRequest
@@ -55,7 +55,7 @@ class Sentences:
         problems = []
         if request.explain == "llm" and self._explainer is not None:
             handle = self._explainer.stream.options(stream=True)
-            pieces = handle.remote(record, request.language, request.tone)
+            pieces = handle.remote(record, request.language, request.tone, **trace_argument())
             try:
                 async for piece in self._in_time(pieces):
                     yield told(piece)
@@ -87,7 +87,7 @@ class Sentences:
     async def _written(self, records: list[Evidence], request: Asked) -> list[Explanation]:
         assert self._explainer is not None
         written: list[Explanation] = await self._explainer.explain.remote(
-            records, request.language, request.tone
+            records, request.language, request.tone, **trace_argument()
         )
         return written
 

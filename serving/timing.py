@@ -119,6 +119,13 @@ def note(
     passage.num_items = passage.num_items if num_items is None else num_items
 
 
+def trace_argument() -> dict[str, str]:
+    """For a call of another process, whose spans are to go under those of the current request."""
+    passage = PASSAGE.get()
+    given = passage.traceparent if passage is not None else None
+    return {"traceparent": given} if given else {}
+
+
 def server_timing(passage: Passage) -> str:
     """The header's value: the whole up to now, then each stage, in milliseconds.
 

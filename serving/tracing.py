@@ -120,7 +120,7 @@ def traceparent_of(span: Span | None) -> str | None:
 @contextmanager
 def span_under(traceparent: str | None, name: str, **attributes: str | int) -> Iterator[None]:
     """A block's span, under that of another process."""
-    if TRACING.tracer is None or traceparent is None:
+    if TRACING.tracer is None or not traceparent:
         yield
         return
     parent = W3C.extract({"traceparent": traceparent})
