@@ -1,29 +1,36 @@
 """Channels: where candidates come from. Each proposes items in its own order; the ranker decides.
 
-In: the snapshot, the user, the mask of allowed items. Out: positions, best first. A channel that
-knows nothing about the user proposes nothing; trending always has something to say.
+In: the snapshot, the user, what filters allow. Out: positions, best first. A channel that knows
+nothing about the user proposes nothing; trending always has something to say. None looks at the
+whole catalogue: filters are asked about the head of an order, and where they leave too little of
+it, about a longer one.
 """
 
 # Shapes: I items, E length of a text vector
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from serving.api import Context, Degradation
+from serving.filters import Allowed, Rule, none_but, places_in
+from serving.index import NearestItems, Ordered, by_score
 from serving.snapshot import Mask, Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
 from serving.voices import Said
+from training.score_rows import VectorRow
+from training.text_link import TextLink
 
 NUM_SEEDS = 20  # history items that item-to-item and content look around from
 NEW_DAYS = 30
-LEAST = np.finfo(np.float64).tiny  # ranks an item that nobody took up after all that somebody did
 DAY_US = 86_400_000_000
+TOWER_BLOCK = 16_384  # items whose tokens are made at once
+NOTHING = np.empty(0, np.int64)
 # Channels of the served score that propose items too, in the order that settles ties. What friends
 # did and what is trending is proposed by channels that know today's.
 PROPOSING = ("item-ridge", "user-ridge", "transitions", "text-link", "terms")
@@ -38,8 +45,7 @@ class Question:
     user: User
     context: Context
     at_us: int
-    allowed: Mask
-    """[I]"""
+    allowed: Allowed
     said: Said
     degraded: list[Degradation] = field(default_factory=list)
     """Filled while channels are asked: those that were left out (serving/guards.py)."""
@@ -53,15 +59,6 @@ class Channel(Protocol):
         ...
 
 
-def best(scores: npt.NDArray[np.floating], allowed: Mask, limit: int) -> Positions:
-    """Positions of the highest positive scores among the allowed, ties by position."""
-    there = np.flatnonzero(allowed & (scores > 0))
-    if len(there) > limit:
-        cut = np.partition(scores[there], len(there) - limit)[len(there) - limit]
-        there = there[scores[there] >= cut]
-    return there[np.argsort(-scores[there], kind="stable")][:limit].astype(np.int64)
-
-
 def seeds(question: Question) -> list[int]:
     """Positions of the newest history items that the catalogue has."""
     known = question.snapshot.position
@@ -71,11 +68,20 @@ def seeds(question: Question) -> list[int]:
 class SaidChannel:
     """Items that a channel of the served score raises most."""
 
-    def __init__(self, place: int, name: str) -> None:
-        self._place, self.name = place, name.replace("-", "_")
+    def __init__(self, place: int, name: str, index: NearestItems | None = None) -> None:
+        """`index` is of the vectors by which the channel scores, if it scores by vectors."""
+        self._place, self.name, self._index = place, name.replace("-", "_"), index
 
     def candidates(self, question: Question, limit: int) -> Positions:
-        return best(question.said.terms_KI[self._place], question.allowed, limit)
+        voice, allowed = question.said.voices[self._place], question.allowed
+        if voice is None or voice.weight <= 0:  # a score that counts against an item proposes none
+            return NOTHING
+        row, mean = voice.row, voice.moments.mean
+        if allowed.few is not None:
+            return allowed.first(by_score(allowed.few, row.at(allowed.few), mean), limit)
+        if self._index is not None and isinstance(row, VectorRow):
+            return allowed.first(self._index.ordered(row.asked_D, mean), limit)
+        return allowed.first(by_score(*row.entries(), mean), limit)
 
 
 class ItemToItemChannel:
@@ -84,11 +90,12 @@ class ItemToItemChannel:
     name = "item_to_item"
 
     def candidates(self, question: Question, limit: int) -> Positions:
-        scores = np.zeros(len(question.snapshot), np.float32)
+        scores: defaultdict[int, float] = defaultdict(float)
         for seed in seeds(question):
             positions, similarities = question.snapshot.neighbours(seed)
-            scores[positions] += similarities
-        return best(scores, question.allowed, limit)
+            for position, similarity in zip(positions.tolist(), similarities, strict=True):
+                scores[position] += similarity
+        return question.allowed.first(counted(scores), limit)
 
 
 class FriendsChannel:
@@ -97,14 +104,22 @@ class FriendsChannel:
     name = "friends"
 
     def candidates(self, question: Question, limit: int) -> Positions:
-        scores = np.zeros(len(question.snapshot), np.float32)
+        scores: defaultdict[int, float] = defaultdict(float)
         for counts in question.user.others.values():
             for place, (item, count) in enumerate(counts.items()):
                 position = question.snapshot.position.get(item)
                 if position is not None:
                     # Lists are newest first: the place breaks ties between equal counts.
                     scores[position] += count + 1.0 / (2.0 + place)
-        return best(scores, question.allowed, limit)
+        return question.allowed.first(counted(scores), limit)
+
+
+def counted(scores: Mapping[int, float]) -> Ordered:
+    """The order of few items."""
+    num = len(scores)
+    return by_score(
+        np.fromiter(scores.keys(), np.int64, num), np.fromiter(scores.values(), np.float32, num)
+    )
 
 
 class TrendingChannel:
@@ -114,8 +129,27 @@ class TrendingChannel:
     name = "trending"
 
     def candidates(self, question: Question, limit: int) -> Positions:
-        popularity = question.snapshot.popularity.at(question.at_us)
-        return best(np.maximum(popularity, LEAST), question.allowed, limit)
+        popularity, allowed = question.snapshot.popularity, self.allowed(question)
+        if allowed.few is not None:
+            few = popularity.ordered(allowed.few)
+            return allowed.first(lambda num: few[:num], limit)
+        return allowed.first(popularity.first, limit)
+
+    def allowed(self, question: Question) -> Allowed:
+        return question.allowed
+
+
+class CategoryChannel(TrendingChannel):
+    """The trending items of the categories that the request asks for."""
+
+    name = "category"
+
+    def candidates(self, question: Question, limit: int) -> Positions:
+        return super().candidates(question, limit) if question.context.categories else NOTHING
+
+    def allowed(self, question: Question) -> Allowed:
+        wanted = places_in(question.snapshot, question.context.categories)
+        return question.allowed.and_by(none_but(wanted))
 
 
 class ContentChannel:
@@ -123,13 +157,21 @@ class ContentChannel:
 
     name = "content"
 
+    def __init__(self, snapshot: Snapshot, positions: Positions | None = None) -> None:
+        """Of these items, or of all."""
+        vectors = snapshot.vectors
+        self._index = None if vectors is None else NearestItems(vectors, positions)
+
     def candidates(self, question: Question, limit: int) -> Positions:
         vectors, around = question.snapshot.vectors, seeds(question)
-        if vectors is None or not around:
-            return np.empty(0, np.int64)
-        return best(vectors @ vectors[around].mean(0), self.allowed(question), limit)
+        if vectors is None or self._index is None or not around:
+            return NOTHING
+        asked_E, allowed = vectors[around].mean(0), self.allowed(question)
+        if allowed.few is not None:
+            return allowed.first(by_score(allowed.few, vectors[allowed.few] @ asked_E), limit)
+        return allowed.first(self._index.ordered(asked_E, above=0.0), limit)
 
-    def allowed(self, question: Question) -> Mask:
+    def allowed(self, question: Question) -> Allowed:
         return question.allowed
 
 
@@ -138,23 +180,20 @@ class NewItemsChannel(ContentChannel):
 
     name = "new"
 
-    def allowed(self, question: Question) -> Mask:
-        snapshot = question.snapshot
-        is_young = snapshot.available_at_us > question.at_us - NEW_DAYS * DAY_US
-        return question.allowed & (is_young | (snapshot.popularity.valued_at_us < 0))
+    def __init__(self, snapshot: Snapshot, at_us: int) -> None:
+        """Items only cease to be new, so those that are so now are all that will be."""
+        everything = np.arange(len(snapshot))
+        super().__init__(snapshot, everything[is_new(snapshot, everything, at_us)])
+
+    def allowed(self, question: Question) -> Allowed:
+        snapshot, at_us = question.snapshot, question.at_us
+        return question.allowed.and_by(Rule(lambda items: ~is_new(snapshot, items, at_us)))
 
 
-class CategoryChannel:
-    """The trending items of the categories that the request asks for."""
-
-    name = "category"
-
-    def candidates(self, question: Question, limit: int) -> Positions:
-        if not question.context.categories:
-            return np.empty(0, np.int64)
-        wanted = question.snapshot.in_categories(question.context.categories)
-        popularity = question.snapshot.popularity.at(question.at_us)
-        return best(np.maximum(popularity, LEAST), question.allowed & wanted, limit)
+def is_new(snapshot: Snapshot, positions: Positions, at_us: int) -> Mask:
+    """Which of these came lately or have not been taken up by anybody."""
+    is_young = snapshot.available_at_us[positions] > at_us - NEW_DAYS * DAY_US
+    return is_young | snapshot.popularity.untouched(positions)
 
 
 class TwoTowerChannel:
@@ -163,19 +202,23 @@ class TwoTowerChannel:
     name = "two_tower"
 
     def __init__(self, snapshot: Snapshot, at_us: int) -> None:
-        everything = snapshot.tokens(np.arange(len(snapshot)), at_us)
+        model = snapshot.bundle.model
+        blocks = np.array_split(np.arange(len(snapshot)), -(-len(snapshot) // TOWER_BLOCK))
         with torch.inference_mode():
-            vectors = snapshot.bundle.model.retrieval_vectors(everything, "item")
-        self._vectors = vectors.numpy()
+            parts = [model.retrieval_vectors(snapshot.tokens(b, at_us), "item") for b in blocks]
+        self._vectors = torch.cat(parts).numpy()
+        self._index = NearestItems(self._vectors)
 
     def candidates(self, question: Question, limit: int) -> Positions:
-        model = question.snapshot.bundle.model
+        model, allowed = question.snapshot.bundle.model, question.allowed
         if not question.user.tokens.present.any():
-            return np.empty(0, np.int64)  # the vector of nobody is no taste
+            return NOTHING  # the vector of nobody is no taste
         with torch.inference_mode():
-            asked = model.retrieval_vectors(question.user.tokens, "user")[0].numpy()
-        scores = self._vectors @ asked
-        return best(scores - scores.min() + 1e-6, question.allowed, limit)
+            asked_D = model.retrieval_vectors(question.user.tokens, "user")[0].numpy()
+        if allowed.few is not None:
+            scores = self._vectors[allowed.few] @ asked_D
+            return allowed.first(by_score(allowed.few, scores, -np.inf), limit)
+        return allowed.first(self._index.ordered(asked_D), limit)
 
 
 def make_channels(snapshot: Snapshot, at_us: int) -> list[Channel]:
@@ -183,17 +226,24 @@ def make_channels(snapshot: Snapshot, at_us: int) -> list[Channel]:
     served = snapshot.bundle.served.channels
     places = {channel.name: place for place, channel in enumerate(served)}
     channels: list[Channel] = [
-        SaidChannel(places[name], name) for name in PROPOSING if name in places
+        SaidChannel(places[name], name, index_of(served[places[name]]))
+        for name in PROPOSING
+        if name in places
     ]
     if "item-ridge" not in places:
         channels.append(ItemToItemChannel())
     channels.append(FriendsChannel())
     if "text-link" not in places:
-        channels.append(ContentChannel())
-    channels += [NewItemsChannel(), CategoryChannel(), TrendingChannel()]
+        channels.append(ContentChannel(snapshot))
+    channels += [NewItemsChannel(snapshot, at_us), CategoryChannel(), TrendingChannel()]
     if snapshot.bundle.model.config.fusion == "siamese":
         channels.insert(0, TwoTowerChannel(snapshot, at_us))
     return channels
+
+
+def index_of(channel: object) -> NearestItems | None:
+    """Of the vectors by which a channel scores items."""
+    return NearestItems(channel.answers_ID) if isinstance(channel, TextLink) else None
 
 
 @stage("channels")

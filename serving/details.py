@@ -6,6 +6,8 @@ with every reason against it.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from serving.api import FilteredItem, Filters, RecommendRequest, SlateDetails
 from serving.filters import reasons_against
 from serving.ranker import Slate, SlateRanker
@@ -23,12 +25,15 @@ def details_of(
     unfiltered = ranker.recommend(request.model_copy(update=no_filters), rejected, slate.user.rows)
     filtered = []
     for rank, item in enumerate(unfiltered.items, start=1):
-        reasons = [reason for reason, kept_out in against.items() if kept_out[item.position]]
+        own = np.array([item.position])
+        reasons = [name for name, rule in against.items() if rule.keeps_out(own)[0]]
         if reasons:
             item_id, title = item.evidence.item_id, item.evidence.title
             filtered.append(FilteredItem(item_id=item_id, title=title, rank=rank, reasons=reasons))
     return SlateDetails(
         num_items=len(snapshot),
-        num_filtered={reason: int(kept_out.sum()) for reason, kept_out in against.items()},
+        num_filtered={
+            n: int(rule.keeps_out(np.arange(len(snapshot))).sum()) for n, rule in against.items()
+        },
         filtered=filtered,
     )

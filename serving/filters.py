@@ -1,48 +1,127 @@
 """Filters: which items may be in the slate at all.
 
-A filter marks items before channels pick their best, so a filtered answer is as long as it can be.
+A filter is asked about the few items that a channel has put first, and the channel goes on where it
+loses some: so a filtered answer is as long as it can be, and no request looks at the whole
+catalogue.
 """
 
-from collections.abc import Iterator
+# Shapes: C candidates
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.api import FilterReason, Filters
-from serving.snapshot import Snapshot
+from serving.snapshot import Mask, Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
 
-Mask = npt.NDArray[np.bool_]
+FEW = 20_000  # a channel's scores of so many items take a millisecond or two
+GROWTH = 4  # how much longer the next head of an order is, when filters have left too few
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What keeps items out."""
+
+    keeps_out: Callable[[Positions], Mask]
+    """Which of these items [C]."""
+    num_out: int = 0
+    """How many it keeps out, where these are few."""
+    kept: Positions | None = None
+    """All that it leaves, where the request names them. Ascending."""
+
+
+class Allowed:
+    """The items that nothing speaks against."""
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        self._rules = rules
+        self._num_out = sum(rule.num_out for rule in rules)
+        lists = [rule.kept for rule in rules if rule.kept is not None]
+        self.listed: Positions | None = reduce(np.intersect1d, lists) if lists else None
+        """Where the request names what may be shown: no other item may. Ascending."""
+        is_few = self.listed is not None and len(self.listed) <= FEW
+        self.few = self.listed if is_few else None
+        """The same where they are so few that all are looked at."""
+
+    def and_by(self, rule: Rule) -> "Allowed":
+        """What is left by one more rule."""
+        return Allowed([*self._rules, rule])
+
+    def of(self, positions_C: Positions) -> Mask:
+        """Whether each of these [C] may be shown."""
+        mask_C = np.ones(len(positions_C), np.bool_)
+        for rule in self._rules:
+            mask_C &= ~rule.keeps_out(positions_C)
+        return mask_C
+
+    def first(self, ordered: Callable[[int], Positions], limit: int) -> Positions:
+        """The first `limit` allowed items of an order, whose first so many `ordered` gives: fewer
+        than asked for where it ends."""
+        num = limit + self._num_out
+        while True:
+            head = ordered(num)
+            kept = head[self.of(head)]
+            if len(kept) >= limit or len(head) < num:
+                return kept[:limit]
+            num *= GROWTH
 
 
 @stage("filters")
-def allowed_items(snapshot: Snapshot, user: User, filters: Filters, at_us: int) -> Mask:
-    """Mask [num_items] of the items that nothing speaks against."""
-    mask = np.ones(len(snapshot), dtype=bool)
-    for _, kept_out in reasons_against(snapshot, user, filters, at_us):
-        mask &= ~kept_out
-    return mask
+def allowed_items(snapshot: Snapshot, user: User, filters: Filters, at_us: int) -> Allowed:
+    """What the request leaves to choose from."""
+    return Allowed([rule for _, rule in reasons_against(snapshot, user, filters, at_us)])
 
 
 def reasons_against(
     snapshot: Snapshot, user: User, filters: Filters, at_us: int
-) -> Iterator[tuple[FilterReason, Mask]]:
-    """Each reason of the request, and the mask [num_items] of the items that it keeps out."""
-    yield "not_yet_available", ~snapshot.available(at_us)
+) -> Iterator[tuple[FilterReason, Rule]]:
+    """Each reason of the request, and which items it keeps out."""
+    yield "not_yet_available", Rule(lambda items: snapshot.available_at_us[items] > at_us)
     if filters.allow is not None:
-        yield "not_allowed", ~snapshot.mask_of(filters.allow)
+        yield "not_allowed", none_but(places_of(snapshot, filters.allow))
     if filters.categories is not None:
-        yield "category", ~snapshot.in_categories(filters.categories)
+        yield "category", none_but(places_in(snapshot, filters.categories))
     if filters.deny:
-        yield "denied", snapshot.mask_of(filters.deny)
+        yield "denied", none_of(places_of(snapshot, filters.deny))
     if filters.exclude_seen:
-        yield "rejected", snapshot.mask_of(user.rejected)
-        yield "seen", seen_items(snapshot, user)
+        yield "rejected", none_of(places_of(snapshot, user.rejected))
+        yield "seen", none_of(seen_items(snapshot, user))
 
 
-def seen_items(snapshot: Snapshot, user: User) -> Mask:
+def seen_items(snapshot: Snapshot, user: User) -> Positions:
     """What the user met up to the end of the data, in the history since, and in this session."""
-    mask = snapshot.mask_of(user.history)
-    mask[snapshot.seen_by(user.user_id)] = True
-    return mask
+    return np.union1d(places_of(snapshot, user.history), snapshot.seen_by(user.user_id))
+
+
+def places_of(snapshot: Snapshot, item_ids: Iterable[str]) -> Positions:
+    """Positions of the named items, ascending, each once; names that the catalogue lacks are passed
+    over."""
+    known = snapshot.position
+    return np.array(sorted({known[item] for item in item_ids if item in known}), np.int64)
+
+
+def places_in(snapshot: Snapshot, categories: Iterable[str]) -> Positions:
+    """Positions of the items with at least one of the categories, ascending."""
+    return np.flatnonzero(snapshot.in_categories(categories))
+
+
+def are_among(items: Positions, ascending: Positions) -> Mask:
+    """Which of the items are among others, by binary search: these may be very many."""
+    if not len(ascending):
+        return np.zeros(len(items), np.bool_)
+    place = np.minimum(np.searchsorted(ascending, items), len(ascending) - 1)
+    return np.asarray(ascending[place] == items)
+
+
+def none_of(out: Positions) -> Rule:
+    """`out` is ascending."""
+    return Rule(lambda items: are_among(items, out), num_out=len(out))
+
+
+def none_but(kept: Positions) -> Rule:
+    """`kept` is ascending."""
+    return Rule(lambda items: ~are_among(items, kept), kept=kept)

@@ -25,7 +25,7 @@ MAX_LIST = 20  # entries shown of a long list; vectors are cut to their first nu
 def describe_item(snapshot: Snapshot, item_id: str, at_us: int) -> ItemResponse:
     """An item of the catalogue. Raises UnknownItemError."""
     position = snapshot.place(item_id)
-    rank = int(snapshot.ranks(at_us)[position])
+    rank = snapshot.popularity.rank(position)
     rows = {view: own.row(position) for view, own in snapshot.views.items()}
     return ItemResponse(
         item_id=item_id,

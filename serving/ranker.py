@@ -21,7 +21,6 @@ from serving.clock import Clock
 from serving.counterfactuals import Counterfactual, counterfactual
 from serving.evidence import (
     MIN_FRIENDS,
-    POPULARITY_STEPS,
     Evidence,
     Fact,
     Past,
@@ -29,7 +28,7 @@ from serving.evidence import (
     weighed,
 )
 from serving.evidence import gather as gather_facts
-from serving.filters import allowed_items
+from serving.filters import Allowed, allowed_items
 from serving.guards import Guards
 from serving.phrases import Language
 from serving.snapshot import Positions, Snapshot
@@ -175,12 +174,12 @@ class SlateRanker:
 
     @staticmethod
     def _with_allow_list(
-        positions: Positions, channels: list[str], allowed: np.ndarray, filters: Filters
+        positions: Positions, channels: list[str], allowed: Allowed, filters: Filters
     ) -> tuple[Positions, list[str]]:
         """With an allow list its items are candidates even where no channel thought of them."""
-        if filters.allow is None:
+        if filters.allow is None or allowed.listed is None:
             return positions, channels
-        more = np.setdiff1d(np.flatnonzero(allowed), positions)
+        more = np.setdiff1d(allowed.listed[allowed.of(allowed.listed)], positions)
         return np.concatenate([positions, more]), [*channels, *["allow_list"] * len(more)]
 
     @stage("scoring")
@@ -244,7 +243,7 @@ class SlateRanker:
     def _facts(self, user: User, positions: Positions, at_us: int) -> list[tuple[Fact, ...]]:
         """What may be said of each item."""
         snapshot = self.snapshot
-        past, ranks = self._past(user), snapshot.top_ranks(at_us, POPULARITY_STEPS[-1])
+        past = self._past(user)
         own = {snapshot.position[item.item_id]: item.item_id for item in past.items}
         facts = []
         for position in positions.tolist():
@@ -257,7 +256,7 @@ class SlateRanker:
             item_id = snapshot.item_ids[position]
             facts.append(
                 gather_facts(
-                    snapshot.facts(position, ranks.get(position, -1)),
+                    snapshot.facts(position, snapshot.popularity.rank(position)),
                     past,
                     neighbours,
                     max((counts.get(item_id, 0) for counts in user.others.values()), default=0),

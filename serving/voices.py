@@ -1,13 +1,14 @@
 """Voices: what the bundle's channels say to one asker, as parts of the served score.
 
-In: the snapshot, a user as the feature store has them now, an instant. Out: a `Said`: by how much
-each channel raises or lowers each item. Channels score one asker by the code that scored the
-queries of the evaluation; only the history is put together here, from the bundle's and what came
-since.
+In: the snapshot, a user as the feature store has them now, an instant. Out: a `Said`, which tells
+by how much each channel raises or lowers the items that it is asked about. Channels score one asker
+by the state that scored the queries of the evaluation; only the history is put together here, from
+the bundle's and what came since.
 """
 
 # Shapes: I items, C candidates, K channels, S sources, T tellings
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,14 +17,17 @@ import numpy.typing as npt
 import torch
 
 from serving.clock import microseconds
+from serving.filters import are_among, places_of
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
 from training.attribution import Beside
 from training.events import Events
 from training.queries import Queries, Ragged, asking
+from training.served import Voice
 
 UNKNOWN = -1  # a user that the bundle lacks
+NUM_WARM = 20  # items of the history that the first question is asked with
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,24 @@ class Said:
 
     names: tuple[str, ...]
     model_weight: float
-    terms_KI: npt.NDArray[np.float32]
+    voices: tuple[Voice | None, ...]
+    """[K]; None for a channel that says nothing."""
     lives_KS: torch.Tensor
     """bool: without any one of these sources the channel says nothing."""
+
+    def terms(self, positions: Positions) -> npt.NDArray[np.float32]:
+        """What each channel adds to the scores of candidates, [K, C]."""
+        terms_KC = np.zeros((len(self.voices), len(positions)), np.float32)
+        for place, voice in enumerate(self.voices):
+            if voice is not None:
+                terms_KC[place] = voice.at(positions)
+        return terms_KC
 
     def scores(
         self, logits_C: npt.NDArray[np.float32], positions: Positions
     ) -> npt.NDArray[np.float32]:
         """Served scores [C] of candidates."""
-        terms_C = self.terms_KI[:, positions].sum(axis=0)
+        terms_C = self.terms(positions).sum(axis=0)
         return np.asarray(self.model_weight * logits_C + terms_C, dtype=np.float32)
 
     def without(self, source: int) -> "Said":
@@ -52,12 +65,13 @@ class Said:
         return self._silencing(self.lives_KS[:, source] & (self.lives_KS.sum(1) == 1))
 
     def _silencing(self, silent_K: torch.Tensor) -> "Said":
-        heard_KI = self.terms_KI * ~silent_K[:, None].numpy()
-        return Said(self.names, self.model_weight, heard_KI, self.lives_KS)
+        pairs = zip(self.voices, silent_K.tolist(), strict=True)
+        heard = tuple(None if silent else voice for voice, silent in pairs)
+        return dataclasses.replace(self, voices=heard)
 
     def beside(self, positions: Positions) -> Beside:
         """For attribution."""
-        terms_KC = torch.from_numpy(self.terms_KI[:, positions].astype(np.float64))
+        terms_KC = torch.from_numpy(self.terms(positions).astype(np.float64))
         weight_B = torch.tensor([self.model_weight], dtype=torch.float64)
         return Beside(weight_B, terms_KC.T[None], self.lives_KS[None])
 
@@ -68,12 +82,13 @@ class Voices:
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot, self._served = snapshot, snapshot.served
         self._as_of_us = microseconds(snapshot.bundle.as_of)
+        self._num_items = len(snapshot)
         self.names = tuple(channel.name for channel in self._served.channels)
         none = np.empty(0, np.int64)
         # Channels ask the events how many items there are; what happened they have learnt already.
         self._catalogue = Events(
             user_ids=np.asarray(snapshot.bundle.seen.user_ids, object),
-            item_ids=np.asarray(snapshot.item_ids, object),
+            item_ids=np.empty(self._num_items, object),
             available_at_us=snapshot.available_at_us,
             user_index=none,
             item_index=none,
@@ -82,22 +97,33 @@ class Voices:
             train_end_us=self._as_of_us + 1,
             validation_end_us=self._as_of_us + 1,
         )
+        # What channels work out once is worked out before anybody waits for it.
+        items = np.arange(min(NUM_WARM, self._num_items))
+        some = Ragged(items, np.array([0]), np.array([len(items)]))
+        self._served.voices(
+            asking(self._catalogue, np.array([UNKNOWN]), np.array([self._as_of_us]), some),
+            np.array([0]),
+        )
 
     @stage("voices")
     def say(self, user: User, at_us: int) -> Said:
-        """What the channels say of every item."""
+        """What the channels say of items."""
         return self.say_each(user, at_us, [None])[0]
 
     def say_each(self, user: User, at_us: int, hidden: Sequence[str | None]) -> list[Said]:
         """The same T times, each time with another item hidden from the user's history."""
         queries, rows = self._queries(user, at_us, hidden), np.arange(len(hidden))
         sources, present_1S = self._snapshot.bundle.model.sources, user.tokens.present
-        speaks_K = self._served.speaks(sources, present_1S)[0].numpy()
+        speaks_K = self._served.speaks(sources, present_1S)[0].tolist()
         lives_KS = self._served.lives(sources, present_1S)[0]
-        terms_KTI = self._served.terms(queries, rows) * speaks_K[:, None, None]
         weights_T = self._served.weights_of(queries, rows)[:, 0]
+        told_TK = [
+            tuple(voice if speaks else None for voice, speaks in zip(own, speaks_K, strict=True))
+            for own in self._served.voices(queries, rows)
+        ]
         return [
-            Said(self.names, float(weights_T[row]), terms_KTI[:, row], lives_KS) for row in rows
+            Said(self.names, float(weight), told, lives_KS)
+            for weight, told in zip(weights_T, told_TK, strict=True)
         ]
 
     def _queries(self, user: User, at_us: int, hidden: Sequence[str | None]) -> Queries:
@@ -129,4 +155,4 @@ class Voices:
             and (snapshot.position[item] not in known or (at is not None and at > self._as_of_us))
         ]
         whole: Positions = np.concatenate([old, np.array(fresh[::-1], np.int64)])
-        return whole[~snapshot.mask_of(user.rejected)[whole]]
+        return whole[~are_among(whole, places_of(snapshot, user.rejected))]

@@ -5,7 +5,6 @@ Out: named arrays and settings, from which `restored` makes the same channel wit
 fitted on. Nothing in them is code.
 """
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -94,13 +93,14 @@ def grown(thing: Thing, num_items: int) -> Thing:
     Axes of items are those called I in the names of `kept` (`terms_IG`): they end in zeros then.
     Arrays are copied; of a sparse matrix only its row pointers are.
     """
-    larger, kinds = copy.copy(thing), thing.kept  # type: ignore[attr-defined]
-    for name in kinds:
+    larger, kinds = object.__new__(type(thing)), thing.kept  # type: ignore[attr-defined]
+    for name in kinds:  # and nothing that it has worked out of them: that was of fewer items
         value, axes = getattr(thing, name), name.rpartition("_")[2]
         if "I" in axes and isinstance(value, np.ndarray | sp.csr_matrix):
             sizes = zip(axes, value.shape, strict=True)
             shape = tuple(num_items if axis == "I" else size for axis, size in sizes)
-            setattr(larger, name, with_zeros(value, shape))
+            value = with_zeros(value, shape)
+        setattr(larger, name, value)
     return larger
 
 

@@ -53,7 +53,7 @@ def alone(ranker: SlateRanker, user: User, said: Said, positions: np.ndarray) ->
     items, scores = ranker.snapshot.tokens(positions, at_us), []
     for keep in torch.eye(len(model.sources), dtype=torch.bool):
         heard = ~(said.lives_KS & ~keep).any(1).numpy()
-        terms = (said.terms_KI[:, positions[0]] * heard).sum()
+        terms = (said.terms(positions)[:, 0] * heard).sum()
         logit = float(model.score(user.tokens.masked(keep), items.masked(keep)))
         scores.append(said.model_weight * logit + float(terms))
     return scores

@@ -1,11 +1,10 @@
 """Who asks: known users of the tiny world, heavy and light, and how channels are asked for them."""
 
-import numpy as np
-
 from serving.api import Context
 from serving.channels import Question
+from serving.filters import Allowed, none_but
 from serving.ranker import SlateRanker
-from serving.snapshot import Mask
+from serving.snapshot import Positions
 from serving.users import User
 
 # The two with the most events, the two with the fewest, and some between.
@@ -20,16 +19,15 @@ def ask_user(ranker: SlateRanker, user_id: str, *session_items: str) -> User:
 def ask(
     ranker: SlateRanker,
     user: User,
-    allowed: Mask | None = None,
+    listed: Positions | None = None,
     categories: tuple[str, ...] = (),
 ) -> Question:
-    """The question that the ranker puts to its channels; by default among all items."""
-    everything = np.ones(len(ranker.snapshot), dtype=bool)
+    """The question that the ranker puts to its channels, among all items or those listed."""
     return Question(
         ranker.snapshot,
         user,
         Context(categories=list(categories)),
         ranker.clock.now_us(),
-        everything if allowed is None else allowed,
+        Allowed([] if listed is None else [none_but(listed)]),
         ranker.voices.say(user, ranker.clock.now_us()),
     )

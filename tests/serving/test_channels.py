@@ -10,6 +10,7 @@ from feast import FeatureStore
 from serving.api import RecommendRequest
 from serving.channels import (
     NEW_DAYS,
+    NOTHING,
     CategoryChannel,
     Channel,
     ContentChannel,
@@ -19,12 +20,12 @@ from serving.channels import (
     SaidChannel,
     TrendingChannel,
     TwoTowerChannel,
-    best,
     gather,
     make_channels,
 )
+from serving.index import by_score
 from serving.ranker import SlateRanker
-from serving.snapshot import Mask, Positions
+from serving.snapshot import Positions
 from serving.users import User
 from tests.serving.askers import REGULARS, ask, ask_user
 from tests.serving.channel_contract import EVERYTHING, ChannelContract
@@ -54,12 +55,12 @@ class TestFriends(ChannelContract):
 
 class TestContent(ChannelContract):
     def make(self, ranker: SlateRanker) -> Channel:
-        return ContentChannel()
+        return ContentChannel(ranker.snapshot)
 
 
 class TestNewItems(ChannelContract):
     def make(self, ranker: SlateRanker) -> Channel:
-        return NewItemsChannel()
+        return NewItemsChannel(ranker.snapshot, ranker.clock.now_us())
 
 
 class TestTrending(ChannelContract):
@@ -139,9 +140,9 @@ def test_a_bundle_without_channels_of_the_score_has_others_in_their_place(
 
 
 def test_the_best_are_the_highest_positive_ones_and_ties_go_to_the_first() -> None:
-    scores = np.array([0.5, 2.0, 0.0, 2.0, -1.0, 3.0])
-    assert best(scores, np.ones(6, dtype=bool), 10).tolist() == [5, 1, 3, 0]
-    assert best(scores, np.ones(6, dtype=bool), 2).tolist() == [5, 1]
+    order = by_score(np.arange(6), np.array([0.5, 2.0, 0.0, 2.0, -1.0, 3.0]))
+    assert order(10).tolist() == [5, 1, 3, 0]
+    assert order(2).tolist() == [5, 1]
 
 
 def test_item_to_item_adds_up_the_similarities_to_the_history(
@@ -173,7 +174,7 @@ def test_content_brings_first_what_reads_most_alike(ranker: SlateRanker, strange
     vectors, ids = ranker.snapshot.vectors, ranker.snapshot.item_ids
     assert vectors is not None
     user = dataclasses.replace(stranger, history=(ids[4],), taken_at_us=(None,))
-    found = ContentChannel().candidates(ask(ranker, user), 5)
+    found = ContentChannel(ranker.snapshot).candidates(ask(ranker, user), 5)
     assert found[0] == 4  # nothing is more like it than itself; filters take it out
     likeness = vectors @ vectors[4]
     assert likeness[found].tolist() == sorted(likeness, reverse=True)[:5]
@@ -181,13 +182,16 @@ def test_content_brings_first_what_reads_most_alike(ranker: SlateRanker, strange
 
 def test_new_items_are_young_or_untouched(ranker: SlateRanker, regulars: list[User]) -> None:
     snapshot, at_us = ranker.snapshot, ranker.clock.now_us()
-    found = NewItemsChannel().candidates(ask(ranker, regulars[0]), EVERYTHING)
+    found = NewItemsChannel(ranker.snapshot, ranker.clock.now_us()).candidates(
+        ask(ranker, regulars[0]), EVERYTHING
+    )
     young = snapshot.available_at_us > at_us - NEW_DAYS * DAY_US
     assert set(found) <= set(np.flatnonzero(young))
     assert snapshot.position["i0000014"] in found  # young, and the only one never taken up
     aged = dataclasses.replace(snapshot, available_at_us=snapshot.available_at_us - 365 * DAY_US)
     question = dataclasses.replace(ask(ranker, regulars[0]), snapshot=aged)
-    assert NewItemsChannel().candidates(question, EVERYTHING).tolist() == [14]
+    channel = NewItemsChannel(aged, at_us)
+    assert channel.candidates(question, EVERYTHING).tolist() == [14]
 
 
 def test_a_category_brings_its_own_items_only(ranker: SlateRanker, stranger: User) -> None:
@@ -201,7 +205,7 @@ def test_a_category_brings_its_own_items_only(ranker: SlateRanker, stranger: Use
 def test_session_items_are_enough_for_personal_channels(ranker: SlateRanker) -> None:
     newcomer = ask_user(ranker, "nobody", "i0000003")
     assert not newcomer.known
-    assert len(ContentChannel().candidates(ask(ranker, newcomer), 5)) == 5
+    assert len(ContentChannel(ranker.snapshot).candidates(ask(ranker, newcomer), 5)) == 5
 
 
 class ListedChannel:
@@ -229,7 +233,6 @@ def test_a_candidate_is_kept_once_under_the_channel_that_ranked_it_highest(
 
 
 def test_no_channel_no_candidate(ranker: SlateRanker, stranger: User) -> None:
-    nothing: Mask = np.zeros(len(ranker.snapshot), dtype=bool)
-    positions, names = gather([TrendingChannel()], ask(ranker, stranger, nothing), 3)
+    positions, names = gather([TrendingChannel()], ask(ranker, stranger, NOTHING), 3)
     assert len(positions) == 0
     assert names == []

@@ -12,6 +12,7 @@ from feast import FeatureStore
 
 from serving.api import Context
 from serving.ranker import SlateRanker, rank_of
+from serving.voices import Said
 from tests.serving.askers import REGULARS, ask_user
 from tests.serving.stopped import StoppedClock
 from training.blend import Blend
@@ -24,6 +25,7 @@ from training.scorer import FusedScorer, QueryFeatures
 from training.served import MODEL
 
 DAY_US = 86_400_000_000
+NUM_ITEMS = 100
 
 
 @pytest.fixture(scope="module")
@@ -57,20 +59,25 @@ def served_scores(ranker: SlateRanker, user_id: str, at_us: int) -> npt.NDArray[
     return ranker.voices.say(user, at_us).scores(logits, everything)
 
 
+def terms_of(said: Said) -> npt.NDArray[np.float32]:
+    """What every channel adds to the score of every item, [K, I]."""
+    return said.terms(np.arange(NUM_ITEMS))
+
+
 def test_a_hidden_source_silences_what_lives_on_it(ranker: SlateRanker) -> None:
     said = ranker.voices.say(ask_user(ranker, REGULARS[0]), ranker.clock.now_us())
     sources, places = ranker.bundle.model.sources, {n: p for p, n in enumerate(said.names)}
-    quiet = said.without(sources.index("behaviour")).terms_KI
+    quiet = terms_of(said.without(sources.index("behaviour")))
     assert not quiet[[places["item-ridge"], places["user-ridge"], places["terms"]]].any()
     assert quiet[places["trending-30-days"]].any()
-    alone = said.without_only(sources.index("social")).terms_KI
+    alone = terms_of(said.without_only(sources.index("social")))
     assert not alone[places["friends"]].any()
     assert alone[places["user-ridge"]].any()
 
 
 def test_a_stranger_hears_what_is_trending_and_no_more(ranker: SlateRanker) -> None:
     said = ranker.voices.say(ask_user(ranker, "nobody"), ranker.clock.now_us())
-    heard = {n for n, row in zip(said.names, said.terms_KI, strict=True) if row.any()}
+    heard = {n for n, row in zip(said.names, terms_of(said), strict=True) if row.any()}
     assert heard == {"trending-30-days", "trending-365-days"}
 
 
@@ -84,7 +91,7 @@ def test_a_source_that_the_store_lost_is_not_replaced_by_what_the_bundle_remembe
         user, tokens=user.tokens.masked(kept), history=(), taken_at_us=(), actions=()
     )
     said = ranker.voices.say(lost, ranker.clock.now_us())
-    for name, row in zip(said.names, said.terms_KI, strict=True):
+    for name, row in zip(said.names, terms_of(said), strict=True):
         assert row.any() == name.startswith("trending"), name
 
 
@@ -107,14 +114,14 @@ def test_a_take_up_that_came_by_feedback_makes_an_item_trend(
     ranker = SlateRanker(loaded, store, StoppedClock(loaded.as_of))
     user, at_us = ask_user(ranker, "nobody"), ranker.clock.now_us()
     place = ranker.voices.names.index("trending-30-days")
-    before_I = ranker.voices.say(user, at_us).terms_KI[place]
+    before_I = terms_of(ranker.voices.say(user, at_us))[place]
     item = int(np.argsort(before_I)[len(before_I) // 2])
     for _ in range(20):
         ranker.snapshot.popularity.add(item, at_us)
-    after_I = ranker.voices.say(user, at_us).terms_KI[place]
+    after_I = terms_of(ranker.voices.say(user, at_us))[place]
     assert rank_of(after_I, item) < rank_of(before_I, item)
     fresh = SlateRanker(loaded, store, StoppedClock(loaded.as_of))
-    np.testing.assert_array_equal(fresh.voices.say(user, at_us).terms_KI[place], before_I)
+    np.testing.assert_array_equal(terms_of(fresh.voices.say(user, at_us))[place], before_I)
 
 
 def test_channels_say_online_what_they_said_in_the_evaluation(
@@ -128,7 +135,7 @@ def test_channels_say_online_what_they_said_in_the_evaluation(
     assert expected_KBI.any(axis=(1, 2)).all()
     for row, user_id in enumerate(REGULARS):
         said = ranker.voices.say(ask_user(ranker, user_id), at_us)
-        np.testing.assert_allclose(said.terms_KI, expected_KBI[:, row], atol=1e-4)
+        np.testing.assert_allclose(terms_of(said), expected_KBI[:, row], atol=1e-4)
 
 
 def test_the_ranker_scores_as_the_blend_does(

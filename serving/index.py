@@ -1,0 +1,94 @@
+"""Index: the items whose vectors have the greatest product with one that is asked about.
+
+In: vectors of items. Out: ever longer heads of the order, for filters to choose from. Below a size
+all products are worked out; above it faiss looks into the lists whose centres are nearest, and what
+it finds is put in order by exact products (docs/adr/0012-nearest-items.md has the figures).
+"""
+
+# Shapes: I items, D width of a vector, N items of an index
+
+from collections.abc import Callable
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from serving.snapshot import Positions
+
+Vectors = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.floating]
+Ordered = Callable[[int], Positions]
+"""Gives the first so many positions of an order, fewer where it ends."""
+
+EXACT_BELOW = 50_000  # items: 384 wide a product with all of them takes about 4 ms
+PROBES = 64  # lists looked into for the first HEAD items: see the record of the decision
+HEAD = 200
+MOST = 20_000  # items asked of the index; whoever needs more has filtered nearly everything out
+SAMPLE = 100_000  # vectors that the centres are learnt from
+BLOCK = 50_000
+
+
+def by_score(positions: Positions, scores: Scores, above: float = 0.0) -> Ordered:
+    """Those with a score above, highest first, ties by position."""
+    there = np.flatnonzero(scores > above)
+
+    def first(num: int) -> Positions:
+        chosen = there
+        if len(there) > num:
+            cut = np.partition(scores[there], len(there) - num)[len(there) - num]
+            chosen = there[scores[there] >= cut]
+        order = np.lexsort((positions[chosen], -scores[chosen]))[:num]
+        return np.asarray(positions[chosen[order]], np.int64)
+
+    return first
+
+
+class NearestItems:
+    """Some items of a catalogue, or all."""
+
+    def __init__(
+        self,
+        vectors_ID: Vectors,
+        positions: Positions | None = None,
+        exact_below: int = EXACT_BELOW,
+    ) -> None:
+        """`positions` [N] are ascending; None for all items."""
+        self._vectors_ID = vectors_ID
+        self._positions = np.arange(len(vectors_ID)) if positions is None else positions
+        self._index = None if len(self) < exact_below else self._build()
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def ordered(self, asked_D: Vectors, above: float = -np.inf) -> Ordered:
+        """The items by their product with the vector, without those whose product is not above."""
+
+        def first(num: int) -> Positions:
+            found = self._positions
+            if self._index is not None and num <= MOST:
+                found = self._looked_up(asked_D, num)
+            return by_score(found, self._vectors_ID[found] @ asked_D, above)(num)
+
+        return first
+
+    def _looked_up(self, asked_D: Vectors, num: int) -> Positions:
+        """About the `num` nearest, in no order; all items where the lists hold fewer."""
+        assert self._index is not None
+        probes = min(PROBES * -(-num // HEAD), self._index.nlist)
+        look = faiss.SearchParametersIVF(nprobe=probes)  # type: ignore[call-arg]
+        places = self._index.search(asked_D[None], num, params=look)[1][0]
+        places = places[places >= 0]
+        return self._positions[places] if len(places) == num else self._positions
+
+    def _build(self) -> Any:
+        """Lists around learnt centres; vectors in half precision, for they only choose."""
+        lists = 2 ** int(np.log2(2 * len(self) ** 0.5))
+        index = faiss.index_factory(
+            self._vectors_ID.shape[1], f"IVF{lists},SQfp16", faiss.METRIC_INNER_PRODUCT
+        )
+        drawn = np.random.default_rng(0).permutation(self._positions)[:SAMPLE]
+        index.train(self._vectors_ID[np.sort(drawn)])
+        for start in range(0, len(self), BLOCK):
+            index.add(self._vectors_ID[self._positions[start : start + BLOCK]])
+        return index
