@@ -11,6 +11,7 @@ from serving.api import (
 )
 from serving.clock import instant
 from serving.evidence import Evidence
+from serving.impressions import Impression
 from serving.ranker import Ranked, Slate
 from serving.timing import note
 
@@ -30,6 +31,8 @@ def recommended(ranked: Ranked, explanation: Explanation | None) -> RecommendedI
         channel=ranked.channel,
         contributions=ranked.evidence.contributions,
         explanation=explanation,
+        explored=ranked.is_explored,
+        propensity=ranked.propensity,
     )
 
 
@@ -48,9 +51,26 @@ def answer(
         version=slate.version,
         missing_sources=list(slate.user.missing_sources),
         degraded=[*degraded, *slate.degraded],
+        relaxed=["max_per_category"] if slate.is_relaxed else [],
         items=[
             recommended(ranked, explanation)
             for ranked, explanation in zip(slate.items, explanations, strict=True)
         ],
         details=details,
+    )
+
+
+def impression(slate: Slate, request_id: str, explore: float) -> Impression | None:
+    """What is kept of a slate; nothing where it explored nothing."""
+    propensities = [item.propensity for item in slate.items if item.propensity is not None]
+    if not propensities:
+        return None
+    return Impression(
+        request_id=request_id,
+        version=slate.version,
+        user_id=slate.user.user_id,
+        at_us=slate.at_us,
+        item_ids=[item.evidence.item_id for item in slate.items],
+        propensities=propensities,
+        explore=explore,
     )

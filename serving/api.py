@@ -14,6 +14,9 @@ from serving.evidence import Fact
 from serving.phrases import Language, Tone
 from serving.statements import Statement
 
+MAX_DIVERSITY = 0.95  # at 1 scores would count for nothing
+MAX_EXPLORE = 0.5
+
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Identifiers = Annotated[list[Identifier], Field(max_length=10_000)]
 ExplainMode = Literal["none", "template", "llm", "stream"]
@@ -61,6 +64,14 @@ class RecommendRequest(Request):
     tone: Tone = "neutral"
     details: bool = False
     """Also say what the filters kept out, and why; costs a second ranking."""
+    diversity: Annotated[float, Field(ge=0, le=MAX_DIVERSITY)] | None = None
+    """How much items are to differ; 0 ranks by score alone. Null, here and below, for what the
+    configuration says."""
+    max_per_category: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Items of one category in the slate; an item counts in each of its categories."""
+    explore: Annotated[float, Field(ge=0, le=MAX_EXPLORE)] | None = None
+    """Probability that a place shows a candidate from beyond the slate. What is drawn follows from
+    the header X-Request-Id and the user."""
 
 
 class Explanation(BaseModel):
@@ -85,6 +96,11 @@ class RecommendedItem(BaseModel):
     contributions: dict[str, float]
     """Shapley value of each source; they add up to the score less that of a slate of no sources."""
     explanation: Explanation | None = None
+    explored: bool = False
+    """True where the item was drawn from beyond the slate to learn of it; its channel and its
+    reasons are its own."""
+    propensity: float | None = None
+    """Probability that the item was shown; null where nothing was to be explored."""
 
 
 class FilteredItem(BaseModel):
@@ -126,6 +142,8 @@ class RecommendResponse(BaseModel):
     """Sources that said nothing about this user and were masked."""
     degraded: list[Degradation] = []
     """What was late or down and is missing here; empty where all is well."""
+    relaxed: list[Literal["max_per_category"]] = []
+    """What could not be kept, as there was nothing else left to fill the slate with."""
     items: list[RecommendedItem]
     details: SlateDetails | None = None
 

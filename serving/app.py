@@ -16,7 +16,7 @@ from ray import serve
 from ray.serve import Application, Deployment
 from ray.serve.handle import DeploymentHandle
 
-from serving.answers import answer, recommended, records
+from serving.answers import answer, impression, recommended, records
 from serving.api import (
     EvidenceBody,
     Examples,
@@ -31,6 +31,7 @@ from serving.api import (
     UserResponse,
 )
 from serving.batch_answers import BatchRequest, BatchResponse, answer_each
+from serving.choosing import filled
 from serving.clock import instant
 from serving.config import ServingConfig, read_config
 from serving.details import details_of
@@ -40,6 +41,7 @@ from serving.feature_log import FeatureLog
 from serving.gate import fill_gate
 from serving.gauges import watch_replica
 from serving.health import Pulse, reasons, warm_up
+from serving.impressions import ImpressionLog
 from serving.intake import Intake
 from serving.interface import make_api
 from serving.items import describe_item, describe_user, examples_of
@@ -50,6 +52,7 @@ from serving.observer import start_observing
 from serving.pusher import FeaturePusher
 from serving.rollout import bundle_folder
 from serving.sentences import Sentences
+from serving.timing import request_id
 from training.bundle import load_bundle
 
 # Measured: HAProxy and the throughput flags take a no-op from 10.8 to 1.1 ms. They are read where
@@ -88,14 +91,19 @@ class Ranker:
         service = self._live.state.ranker.bundle.schema.service
         self._feature_log = FeatureLog(config.repo, service, config.feature_logging_share)
         watch_replica(self._live, self._log.path)
+        self._config = config
+        shown = config.impression_log or config.bundle.parent / "impressions.jsonl"
+        self._impressions = ImpressionLog(shown)
 
     @api.post("/v1/recommend", response_model=RecommendResponse)
     async def recommend(self, request: RecommendRequest) -> RecommendResponse | StreamingResponse:
         """Ranked items for a user, also for one that nobody has seen."""
+        request, own_id = filled(request, self._config), request_id()
         ranker = self._intake.state().ranker
         rejected = self._intake.rejected_by(request.user_id)
         rows, unread = await self._live.guards.read(ranker.users, request.user_id)
-        slate = ranker.recommend(request, rejected, rows)
+        slate = ranker.recommend(request, rejected, rows, own_id)
+        self._impressions.append(impression(slate, own_id, request.explore or 0.0))
         explanations, unwritten = await self._sentences.write(records(slate), request)
         self._feature_log.offer(slate, ranker.snapshot)
         details = details_of(ranker, request, rejected, slate) if request.details else None

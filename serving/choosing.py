@@ -16,6 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.api import MAX_DIVERSITY, MAX_EXPLORE, RecommendRequest
+from serving.config import ServingConfig
+from serving.timing import stage
+
 Positions = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -45,13 +49,22 @@ class SlateOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    diversity: float = Field(default=0.0, ge=0, le=0.95)
+    diversity: float = Field(default=0.0, ge=0, le=MAX_DIVERSITY)
     """0 ranks by score alone; 0.5 costs no accuracy that could be measured, 0.9 a good part of it
     (docs/adr/0017-choosing-the-slate.md has the figures)."""
     max_per_category: int | None = Field(default=None, ge=1)
     """Items of one category in a slate; an item counts in each of its categories."""
-    explore: float = Field(default=0.0, ge=0, le=0.5)
+    explore: float = Field(default=0.0, ge=0, le=MAX_EXPLORE)
     """Probability that a place shows a candidate from beyond the slate."""
+
+    @classmethod
+    def of(cls, request: RecommendRequest) -> "SlateOptions":
+        """What a request asks for; what it does not say is off."""
+        return cls(
+            diversity=request.diversity or 0.0,
+            max_per_category=request.max_per_category,
+            explore=request.explore or 0.0,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,15 +82,22 @@ class Chosen:
     """Whether a category has more than `max_per_category`, because nothing else was left."""
 
 
+def filled(request: RecommendRequest, config: ServingConfig) -> RecommendRequest:
+    """The request, saying what the configuration says where it says nothing itself."""
+    silent = [name for name in SlateOptions.model_fields if getattr(request, name) is None]
+    return request.model_copy(update={name: getattr(config, name) for name in silent})
+
+
+@stage("choosing")
 def choose(
     items: Described,
     positions: Positions,
     scores_C: npt.NDArray[np.floating],
     k: int,
     options: SlateOptions,
-    request_id: str,
+    seed: str,
 ) -> Chosen:
-    """The slate of at most k. The same request id draws the same from the same candidates."""
+    """The slate of at most k. The same seed draws the same from the same candidates."""
     k = min(k, len(positions))
     if options == SlateOptions():
         return Chosen(ranked(scores_C)[:k], np.zeros(k, np.bool_), None, False)
@@ -88,7 +108,7 @@ def choose(
         quota = Quota(memberships(items, positions), options.max_per_category)
     slate = greedy(scores_C, k, options.diversity, rest, quota)
     chosen = Chosen(slate, np.zeros(k, np.bool_), None, quota is not None and quota.is_relaxed)
-    return explored(chosen, scores_C, options.explore, quota, request_id)
+    return explored(chosen, scores_C, options.explore, quota, seed)
 
 
 def ranked(scores_C: npt.NDArray[np.floating]) -> Positions:
@@ -218,7 +238,7 @@ def explored(
     scores_C: npt.NDArray[np.floating],
     share: float,
     quota: Quota | None,
-    request_id: str,
+    seed: str,
 ) -> Chosen:
     """The slate with each place, with probability `share`, drawn from the candidates beyond it.
 
@@ -236,8 +256,8 @@ def explored(
         may_Rk &= quota.keeps(slate_k)[dealt_Rk, places]
     weight_Rk = np.exp(standardised(scores_C))[dealt_Rk] * may_Rk
     total_k = weight_Rk.sum(0)
-    seed = hashlib.blake2b(request_id.encode(errors="backslashreplace"), digest_size=16).digest()
-    rng = np.random.default_rng(int.from_bytes(seed))
+    digest = hashlib.blake2b(seed.encode(errors="backslashreplace"), digest_size=16).digest()
+    rng = np.random.default_rng(int.from_bytes(digest))
     is_explored_k = (rng.random(len(slate_k)) < share) & (total_k > 0)
     # Exponential clocks of these rates: each rings first with its share of the rates.
     clock_Rk = rng.exponential(size=weight_Rk.shape)

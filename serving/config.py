@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from serving.api import MAX_DIVERSITY, MAX_EXPLORE
 from serving.clock import ClockName
 from serving.evidence import MIN_FRIENDS
 from serving.models import EMBEDDED_MODEL
@@ -26,6 +27,17 @@ class ServingConfig(BaseModel):
     """`data` goes on from the end of the bundle's data: for archived data sets."""
     candidates_per_channel: int = Field(default=100, ge=1, le=10_000)
     """Each channel's share of the ranker's work; cost grows with the sum over channels."""
+    diversity: float = Field(default=0.0, ge=0, le=MAX_DIVERSITY)
+    """How much the items of a slate are to differ, where a request does not say. Up to 0.5 no loss
+    of accuracy was measured; 0.9 costs a fifth (docs/adr/0017-choosing-the-slate.md)."""
+    max_per_category: int | None = Field(default=None, ge=1, le=100)
+    """Items of one category in a slate, where a request does not say; none for no limit."""
+    explore: float = Field(default=0.0, ge=0, le=MAX_EXPLORE)
+    """Probability that a place shows a candidate from beyond the slate, where a request does not
+    say. Such slates are written to `impression_log`."""
+    impression_log: Path | None = None
+    """Where slates that explore are kept, one JSON object a line; default `impressions.jsonl`
+    beside the bundle."""
     min_friends: int = Field(default=MIN_FRIENDS, ge=1)
     """Privacy floor: how many friends must have taken an item up before they are counted aloud."""
     positive_from: float = 3.5

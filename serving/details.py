@@ -21,8 +21,10 @@ def details_of(
     """What stood against items of the slate that answered the request."""
     snapshot = ranker.snapshot
     against = dict(reasons_against(snapshot, slate.user, request.filters, slate.at_us))
+    by_score = {"diversity": None, "max_per_category": None, "explore": None}
     no_filters = {"filters": Filters(exclude_seen=False), "explain": "none", "k": NUM_LOOKED_AT}
-    unfiltered = ranker.recommend(request.model_copy(update=no_filters), rejected, slate.user.rows)
+    plain = request.model_copy(update={**by_score, **no_filters})
+    unfiltered = ranker.recommend(plain, rejected, slate.user.rows)
     filtered = []
     for rank, item in enumerate(unfiltered.items, start=1):
         own = np.array([item.position])

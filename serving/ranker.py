@@ -17,6 +17,7 @@ from feast import FeatureStore
 
 from serving.api import Context, Degradation, ExplainMode, Filters, RecommendRequest
 from serving.channels import Question, gather, make_channels
+from serving.choosing import Chosen, SlateOptions, choose
 from serving.clock import Clock
 from serving.counterfactuals import Counterfactual, counterfactual
 from serving.evidence import (
@@ -50,6 +51,10 @@ class Ranked:
     probability: float
     channel: str
     evidence: Evidence
+    is_explored: bool = False
+    """Drawn from beyond the slate."""
+    propensity: float | None = None
+    """Of being shown; None where the slate explores nothing."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Slate:
     """Of the bundle and the snapshot that it was made from."""
     degraded: tuple[Degradation, ...] = ()
     """Channels that it had to do without."""
+    is_relaxed: bool = False
+    """Whether there was nothing else left to keep `max_per_category`."""
 
 
 class SlateRanker:
@@ -93,8 +100,10 @@ class SlateRanker:
         request: RecommendRequest,
         rejected: Sequence[str] = (),
         rows: dict[str, Row] | None = None,
+        request_id: str = "",
     ) -> Slate:
-        """`rows` are the user's, where they were read already."""
+        """`rows` are the user's, where they were read already. What is explored follows from the
+        request's id and the user."""
         at_us = self.clock.now_us()
         user = self.users.read(request.user_id, request.context, at_us, rejected, rows)
         allowed = allowed_items(self.snapshot, user, request.filters, at_us)
@@ -106,19 +115,25 @@ class SlateRanker:
             return Slate(user, at_us, (), self.snapshot.version, tuple(question.degraded))
         items = self.snapshot.tokens(positions, at_us)
         scores = said.scores(self._logits(user, items), positions)
-        chosen = np.argsort(-scores, kind="stable")[: request.k]
-        index = torch.from_numpy(chosen)
+        options, seed = SlateOptions.of(request), f"{request_id} {request.user_id}"
+        chosen = choose(self.snapshot, positions, scores, request.k, options, seed)
+        index = torch.from_numpy(chosen.places)
         items = items.map(lambda tensor: tensor[index])
         slate = self._slate(
             user,
             said,
-            positions[chosen],
+            positions[chosen.places],
             items,
-            [channels[i] for i in chosen],
+            [channels[i] for i in chosen.places],
             at_us,
             request.explain,
         )
-        return dataclasses.replace(slate, degraded=tuple(question.degraded))
+        return dataclasses.replace(
+            slate,
+            items=marked(slate.items, chosen),
+            degraded=tuple(question.degraded),
+            is_relaxed=chosen.is_relaxed,
+        )
 
     def explain(
         self,
@@ -303,6 +318,17 @@ class SlateRanker:
         closeness = vectors @ own
         below = np.searchsorted(np.sort(closeness), closeness[positions]) / len(closeness)
         return (100 * below).astype(int).tolist()  # type: ignore[no-any-return]
+
+
+def marked(items: tuple[Ranked, ...], chosen: Chosen) -> tuple[Ranked, ...]:
+    """The items of a slate with how each came to its place."""
+    if chosen.propensities is None:
+        return items
+    found = zip(items, chosen.is_explored.tolist(), chosen.propensities.tolist(), strict=True)
+    return tuple(
+        dataclasses.replace(item, is_explored=is_explored, propensity=propensity)
+        for item, is_explored, propensity in found
+    )
 
 
 def rank_of(scores: npt.NDArray[np.float32], place: int) -> int:

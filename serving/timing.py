@@ -78,6 +78,12 @@ class Passage:
 PASSAGE: ContextVar[Passage | None] = ContextVar("PASSAGE", default=None)
 
 
+def request_id() -> str:
+    """Of the current request; empty outside of one."""
+    passage = PASSAGE.get()
+    return passage.request_id if passage is not None else ""
+
+
 class stage(ContextDecorator):
     """Times a block, or each call of a function, as a stage of the current request."""
 
