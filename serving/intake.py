@@ -24,7 +24,7 @@ from serving.feedback import Rejections, is_positive
 from serving.item_changes import count
 from serving.live import Live, State
 from serving.popularity import Popularity
-from serving.pusher import FeaturePusher
+from serving.pusher import FeaturePusher, mark_beside
 from serving.snapshot import Snapshot
 
 FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
@@ -76,7 +76,7 @@ class Intake:
         # What the data holds already is not kept in memory.
         self._since_us = microseconds(live.state.ranker.bundle.as_of)
         self._reader = LogReader(log.path, since_us=self._since_us)
-        self._mark_path = log.path.with_name(log.path.name + ".pushed")
+        self._mark_path = mark_beside(log.path)
         self._ids: set[str] = set()
         self._rejections = Rejections()
         self._counts: list[Counts] = []

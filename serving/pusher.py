@@ -7,9 +7,10 @@ Whoever comes next writes the noted rows again, which changes nothing if they ha
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from feast import FeatureStore
@@ -21,6 +22,9 @@ from serving.feedback import UPDATES, Row, touched
 
 Rows = dict[str, dict[str, Row]]
 """By view, by key."""
+Reading = Callable[[list[str], str, list[str]], dict[str, list[Any]]]
+"""(features `view:name`, join key, its values) -> columns `view__name`, one value each; None where
+there is none."""
 
 GROUP = 1_000  # events pushed at a time: SQLite takes some thousand keys in one question
 PANDAS_TYPES = {"Int64": "Int64", "Float32": "float32", "Float64": "float64"}
@@ -30,10 +34,8 @@ PANDAS_TYPES = {"Int64": "Int64", "Float32": "float32", "Float64": "float64"}
 class PushMark:
     """How far the log has been pushed."""
 
-    offset: int = 0
-    """Everything before this byte has been."""
     until: int = 0
-    """Everything before this byte has been once `rows` are written."""
+    """Everything before this byte has been, once `rows` are written."""
     rows: Rows = field(default_factory=dict)
 
     @classmethod
@@ -49,6 +51,11 @@ class PushMark:
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
+
+
+def mark_beside(log: Path) -> Path:
+    """The file of a log's mark."""
+    return log.with_name(log.name + ".pushed")
 
 
 class FeaturePusher:
@@ -84,25 +91,30 @@ class FeaturePusher:
         """
         mark = PushMark.read(mark_path)
         if mark.rows:
-            self._write(mark.rows)
-            mark = PushMark(mark.until, mark.until)
-            mark.write(mark_path)
-        log.offset = mark.offset
+            self.put(mark_path, mark)
+        log.offset = mark.until
         events = log.new(limit=GROUP)
-        if log.offset == mark.offset:
+        if log.offset == mark.until:
             return False
-        rows = self._after(events)
-        PushMark(mark.offset, log.offset, rows).write(mark_path)
-        self._write(rows)
-        PushMark(log.offset, log.offset).write(mark_path)
+        self.put(mark_path, PushMark(log.offset, self.after(events, self._online)))
         return True
 
-    def _after(self, events: Sequence[Event]) -> Rows:
-        """The rows that the events touch, as they are after all of them."""
-        rows = {
-            **self._read("user_id", sorted({event.user_id for event in events})),
-            **self._read("item_id", sorted({event.item_id for event in events})),
-        }
+    def put(self, mark_path: Path, mark: PushMark) -> None:
+        """Note the mark's rows, write them, and be done with them."""
+        mark.write(mark_path)
+        self._write(mark.rows)
+        PushMark(mark.until).write(mark_path)
+
+    def after(self, events: Sequence[Event], read: Reading) -> Rows:
+        """The rows that the events touch, as they are after all of them, from those that are read:
+        once for the users and once for the items."""
+        rows: Rows = {}
+        for key in ("user_id", "item_id"):
+            names = sorted({getattr(event, key) for event in events})
+            views = [view for view in self._fields if UPDATES[view][0] == key]
+            if names and views:
+                features = [f"{view}:{name}" for view in views for name in self._fields[view]]
+                rows |= self._by_view(views, names, read(features, key, names))
         changed: Rows = {view: {} for view in self._fields}
         for event in events:
             for view in self.views(event):
@@ -111,22 +123,21 @@ class FeaturePusher:
                 changed[view][name] = update(changed[view].get(name, rows[view][name]), event)
         return changed
 
-    def _read(self, key: str, names: list[str]) -> Rows:
-        """Rows of the views of one key: one read of the store for all of them."""
-        views = [view for view in self._fields if UPDATES[view][0] == key]
-        if not names or not views:
-            return {view: {} for view in views}
-        answer = self._store.get_online_features(
-            features=[f"{view}:{name}" for view in views for name in self._fields[view]],
+    def _online(self, features: list[str], key: str, names: list[str]) -> dict[str, list[Any]]:
+        columns: dict[str, list[Any]] = self._store.get_online_features(
+            features=features,
             entity_rows=[{key: name} for name in names],
             full_feature_names=True,
         ).to_dict()
+        return columns
+
+    def _by_view(self, views: list[str], names: list[str], read: dict[str, list[Any]]) -> Rows:
         return {
             view: {
                 name: {
-                    feature: answer[f"{view}__{feature}"][place]
+                    feature: read[f"{view}__{feature}"][place]
                     for feature in self._fields[view]
-                    if answer[f"{view}__{feature}"][place] is not None
+                    if read[f"{view}__{feature}"][place] is not None
                 }
                 for place, name in enumerate(names)
             }

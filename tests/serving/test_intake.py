@@ -257,7 +257,7 @@ def test_events_that_come_at_once_share_one_push(
             threading.Event().wait(0.01)
         marks = intake._mark_path
     asking.join()
-    assert PushMark.read(marks).offset == path.stat().st_size
+    assert PushMark.read(marks).until == path.stat().st_size
     assert_same(kept.rows, folded(LogReader(path).new()))
 
 
