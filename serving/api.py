@@ -6,7 +6,7 @@ Every request is checked here, at the door; the stages behind it trust these typ
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
 
 from serving.clock import EPOCH
 from serving.counterfactuals import Counterfactual
@@ -208,6 +208,24 @@ class ItemResponse(BaseModel):
     popularity_rank: int | None
     """0 for the most popular lately; null when nobody has taken it up."""
     features: dict[str, dict[str, object]]
+
+
+class ItemRowRequest(Request):
+    item_id: Identifier
+    view: Identifier
+    """An item view of the bundle's feature service."""
+    features: Annotated[dict[str, JsonValue], Field(min_length=1, max_length=100)]
+    """By name; instants as microseconds since 1970. What is not named keeps its value."""
+    at: Annotated[AwareDatetime, Field(ge=EPOCH)] | None = None
+    """Since when this holds; now when missing. Of two rows the later one counts."""
+
+
+class ItemRowResponse(BaseModel):
+    item_id: str
+    view: str
+    shown: bool
+    """Whether the next answer has it. An item that is new to the servers comes with the next
+    snapshot: `python -m serving.snapshot`."""
 
 
 class TakeUp(BaseModel):

@@ -26,6 +26,8 @@ from serving.api import (
     FeedbackResponse,
     Health,
     ItemResponse,
+    ItemRowRequest,
+    ItemRowResponse,
     RecommendRequest,
     RecommendResponse,
     UserResponse,
@@ -44,6 +46,7 @@ from serving.health import Pulse, reasons, warm_up
 from serving.impressions import ImpressionLog
 from serving.intake import Intake
 from serving.interface import make_api
+from serving.item_intake import ItemIntake
 from serving.items import describe_item, describe_user, examples_of
 from serving.keys import check_exposure
 from serving.live import Live
@@ -87,6 +90,7 @@ class Ranker:
         # A connection of its own: it writes in another thread than requests read in.
         pusher = FeaturePusher(FeatureStore(repo_path=str(config.repo)))
         self._intake = Intake(self._log, pusher, self._live, config.positive_from)
+        self._item_intake = ItemIntake(self._live, FeatureStore(repo_path=str(config.repo)))
         self._sentences = Sentences(explainer, self._live.guards.explanations)
         service = self._live.state.ranker.bundle.schema.service
         self._feature_log = FeatureLog(config.repo, service, config.feature_logging_share)
@@ -156,6 +160,11 @@ class Ranker:
     async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
         """Take in one event: durable first, then pushed to Feast; the next answer knows it."""
         return await self._intake.take(request)
+
+    @api.post("/v1/items")
+    async def item_row(self, request: ItemRowRequest) -> ItemRowResponse:
+        """Take in features of one item: pushed to Feast, and in the next answer."""
+        return await self._item_intake.take(request)
 
     @api.get("/v1/items/{item_id:path}")
     async def item(self, item_id: str) -> ItemResponse:

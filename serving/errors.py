@@ -16,6 +16,10 @@ class FutureEventError(ValueError):
     """Feedback that claims to have happened later than now."""
 
 
+class ItemRowError(ValueError):
+    """Features of an item that are not those of the view they were sent for."""
+
+
 class UnavailableError(Exception):
     """Something that the request cannot be answered without is down; it may be sent again."""
 
@@ -24,6 +28,7 @@ RETRY_AFTER_S = 2
 STATUS: dict[type[Exception], tuple[int, str]] = {
     UnknownItemError: (404, "unknown_item"),
     FutureEventError: (422, "event_in_the_future"),
+    ItemRowError: (422, "invalid_item_row"),
     UnavailableError: (503, "unavailable"),
 }
 

@@ -44,18 +44,24 @@ def take_in(snapshot: Snapshot, push: ItemPush) -> bool:
 def count(snapshot: Snapshot, events: Sequence[Event]) -> None:
     """Count what people did: what is trending, and the row that the model reads of each item.
 
-    Items that this snapshot lacks are passed over.
+    Items that this snapshot lacks are passed over. A row that the snapshot was taken with holds
+    what came before its time; the bundle's channels know what came before the end of its data.
     """
     rows, new = snapshot.views.get(COUNTED), dict[int, tuple[int, Row]]()
     for event in events:
         position = snapshot.position.get(event.item_id)
         if position is None:
             continue
+        if rows is not None and rows.dated and event.at_us <= rows.written_at_us[position]:
+            for channel in snapshot.popularity.followers:
+                channel.add(position, event.at_us)
+            continue
         snapshot.popularity.add(position, event.at_us)
         if rows is not None:
-            there = int(rows.written_at_us[position]), rows.row(position) or {}
-            at_us, row = new.get(position) or there
-            new[position] = max(at_us, event.at_us), updated_activity(row, event)
+            # The row keeps its time: an event that comes later may have happened before this one.
+            at_us = int(rows.written_at_us[position])
+            row = new[position][1] if position in new else rows.row(position) or {}
+            new[position] = at_us, updated_activity(row, event)
     if rows is not None:
         rows.put(snapshot.bundle.encoder, new)
 

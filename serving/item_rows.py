@@ -34,9 +34,11 @@ class ItemRows:
     present: torch.Tensor
     """bool [I]: whether the view has a row for the item."""
     written_at_us: Instants
-    """[I]: event time of each row; of rows out of a bundle the end of its data."""
+    """[I]: event time of each row, -1 where there is none."""
     values: pa.Table
     """[I]: the same rows as the feature store has them, but for embeddings."""
+    dated: bool = True
+    """False where `written_at_us` is the end of a bundle's data, not the rows' own times."""
     pushed: dict[int, Row] = field(default_factory=dict)
     """By position: rows that came since the others were read."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -53,6 +55,7 @@ class ItemRows:
             torch.from_numpy(there),
             np.where(there, at_us, -1),
             shown_values(view, found),
+            dated=False,
         )
 
     def gathered(self, index: torch.Tensor, at: torch.Tensor) -> ViewBatch:

@@ -111,6 +111,12 @@ def own_repo(repo: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def own_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """A copy, beside which a test may lay snapshots and pushed rows."""
+    return Path(shutil.copytree(bundle, tmp_path / "run" / "bundle"))
+
+
+@pytest.fixture
 def start(bundle: Path, own_repo: Path, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
     """Starts the application without Ray: `start(explainer, **configuration)` -> HTTP client."""
 

@@ -15,6 +15,9 @@ from feast import FeatureStore
 
 from serving.clock import microseconds
 from serving.config import ServingConfig
+from serving.event_log import Event
+from serving.feedback import updated_activity
+from serving.item_changes import count
 from serving.item_pushes import ItemPush, append
 from serving.live import Live
 from serving.pointer import target
@@ -170,6 +173,41 @@ def test_a_pushed_row_is_in_the_next_answer_and_in_every_snapshot_after(
     live.refresh()
     assert live.state.snapshot is not before
     assert_there(live.state.snapshot)
+
+
+def event(item_id: str, at_us: int) -> Event:
+    return Event(str(at_us), "u0000002", item_id, "click", None, at_us, True, at_us)
+
+
+def test_feedback_changes_the_row_that_the_model_reads(live: Live, loaded: Bundle) -> None:
+    snapshot, at_us = live.state.snapshot, microseconds(loaded.as_of) + 10
+    rows = snapshot.views["item_popularity"]
+    expected = rows.row(3)
+    events = [event(snapshot.item_ids[3], at_us - 3 * number) for number in range(3)]
+    for one in events:
+        expected = updated_activity(expected or {}, one)
+    count(snapshot, events[:2])
+    count(snapshot, events[2:])
+    assert rows.row(3) == expected
+    encoded = loaded.encoder.encode("item_popularity", as_table(rows.view, [expected or {}]))
+    columns = snapshot.batches(np.array([3]), at_us)["item_popularity"].columns
+    assert all(torch.equal(columns[name], own) for name, own in encoded.items())
+    assert columns["clock_us"].max() == at_us
+
+
+def test_feedback_that_a_snapshot_was_taken_with_counts_once(
+    live: Live, bundles: list[Path], own_repo: Path, tmp_path: Path
+) -> None:
+    at = live.state.ranker.bundle.as_of + timedelta(days=40)
+    take_snapshot(bundles[0], own_repo, at, tmp_path / "none.jsonl")
+    live.refresh()
+    snapshot = live.state.snapshot
+    item_id, known_until_us = snapshot.item_ids[3], int(snapshot.popularity.valued_at_us[3])
+    before = snapshot.popularity.values.copy()
+    count(snapshot, [event(item_id, known_until_us)])
+    assert (snapshot.popularity.values == before).all()
+    count(snapshot, [event(item_id, known_until_us + 1)])
+    assert snapshot.popularity.values[3] > before[3] + 0.9
 
 
 def test_a_row_that_is_older_changes_nothing(live: Live, loaded: Bundle) -> None:

@@ -1,7 +1,6 @@
 """Taking a snapshot: the feature store's rows, encoded as in training, in files that are whole."""
 
 import dataclasses
-import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,12 +31,6 @@ WORDS = {"keywords": ["zither", "zeal"], "text_embedding": [0.6, 0.8, *[0.0] * 3
 def at(loaded: Bundle) -> datetime:
     """So late that rows have come which the bundle lacks."""
     return loaded.as_of + timedelta(days=40)
-
-
-@pytest.fixture
-def own_bundle(bundle: Path, tmp_path: Path) -> Path:
-    """A copy to lay snapshots beside."""
-    return Path(shutil.copytree(bundle, tmp_path / "bundle"))
 
 
 def new_item(at_us: int) -> list[ItemPush]:
