@@ -69,6 +69,8 @@ SERVE_FLAGS = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     # A thousand lines are held back else: too late to be read, and lost where a replica is killed.
     "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    # HAProxy tells the machine's syslog whole paths, users' ids among them; nobody has port 9.
+    "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:9",
 }
 
 api = make_api()

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from serving.api import ErrorBody, RecommendRequest, RecommendResponse, Request
 from serving.errors import STATUS
+from serving.logs import log_error
 
 MAX_REQUESTS = 100
 logger = logging.getLogger("ray.serve")
@@ -59,8 +60,8 @@ async def _answer(
         answer = await recommend(request)
     except tuple(STATUS) as error:
         return _refused(STATUS[type(error)][1], str(error))
-    except Exception as error:
-        logger.exception("a request of a batch failed")
+    except Exception as error:  # noqa: BLE001  one request must not cost the others
+        log_error("a request of a batch failed", error)
         return _refused("internal_error", f"{type(error).__name__}; the server's log says more")
     assert isinstance(answer, RecommendResponse)  # only what is streamed is another
     return BatchAnswer(answer=answer)

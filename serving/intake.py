@@ -6,7 +6,6 @@ takes all events that wait as one group: one flush and one push for all of them.
 """
 
 import asyncio
-import logging
 import threading
 import time
 import uuid
@@ -23,13 +22,15 @@ from serving.event_log import Event, EventLog, LogReader
 from serving.feedback import Rejections, is_positive
 from serving.item_changes import count
 from serving.live import Live, State
+from serving.logs import log_error
+from serving.metrics import timed
 from serving.popularity import Popularity
 from serving.pusher import FeaturePusher, mark_beside
 from serving.snapshot import Snapshot
+from serving.timing import note
 
 FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
 RETRY_S = 1.0  # after Feast took no rows
-logger = logging.getLogger(__name__)
 
 
 class Committer:
@@ -88,6 +89,7 @@ class Intake:
     async def take(self, request: FeedbackRequest) -> FeedbackResponse:
         """Answers when the event is durable. Raises UnknownItemError and FutureEventError before
         anything is kept."""
+        note(user_id=request.user_id)
         return await asyncio.wrap_future(self._committer.submit(self._event(request)))
 
     def state(self) -> State:
@@ -128,8 +130,10 @@ class Intake:
                 fresh = self._fresh(events)
                 end = self._reader.offset
             if fresh:
-                self._log.append(list(fresh.values()), end)
-            pushed = self._push()
+                with timed("feedback_durable"):
+                    self._log.append(list(fresh.values()), end)
+            with timed("feedback_push"):
+                pushed = self._push()
         answers = []
         for event in events:
             accepted = fresh.get(event.event_id) is event
@@ -155,8 +159,8 @@ class Intake:
                 LogReader(self._log.path, since_us=self._since_us), self._mark_path
             ):
                 pass
-        except Exception:
-            logger.exception("feedback is in the log and not yet in the online store")
+        except Exception as error:  # noqa: BLE001  whatever it is, it is tried again
+            log_error("feedback is in the log and not yet in the online store", error)
             self._retry_at = time.monotonic() + RETRY_S
             return False
         return True

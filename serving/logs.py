@@ -16,7 +16,7 @@ import uuid
 from ray.serve.schema import LoggingConfig
 
 from serving.config import UserIds
-from serving.timing import Passage
+from serving.timing import Passage, request_id
 
 LOG_KEY_VARIABLE = "POTLUCK_LOG_KEY"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -70,15 +70,14 @@ def log_passage(
     )
 
 
-def log_failure(passage: Passage, error: BaseException) -> None:
-    """Where an unforeseen error was raised, and its kind. Its message may quote a user, and is not
+def log_error(what: str, error: BaseException) -> None:
+    """An unforeseen error's kind and where it was raised. Its message may quote a user, and is not
     told."""
     where = [
         f"{frame.filename}:{frame.lineno} in {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
-    logger.error(
-        "request failed: %s",
-        type(error).__name__,
-        extra={"request_id": passage.request_id, "where": where},
-    )
+    extra: dict[str, object] = {"where": where}
+    if request_id():
+        extra["request_id"] = request_id()
+    logger.error("%s: %s", what, type(error).__name__, extra=extra)

@@ -8,13 +8,15 @@ a counter, and adds the labels deployment, replica and application.
 
 import functools
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 from ray.serve import metrics
 
-from serving.timing import Passage
+from serving.timing import Passage, StageName
 
 Labels = dict[str, str]
 READ_EVERY_S = 5.0
@@ -129,6 +131,16 @@ def count_passage(passage: Passage, route: str, method: str, status: int) -> Non
         add(DEGRADED, what=what)
     if passage.num_items is not None:
         observe(SLATE_ITEMS, passage.num_items)
+
+
+@contextmanager
+def timed(name: StageName) -> Iterator[None]:
+    """A stage that belongs to no single request: of a group of events, say."""
+    began_s = time.perf_counter()
+    try:
+        yield
+    finally:
+        observe(STAGE_SECONDS, time.perf_counter() - began_s, stage=name)
 
 
 Reading = Callable[[], Mapping[Metric, tuple[float, Labels]]]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.config import ServingConfig
 from serving.errors import our_fault
 from serving.gate import in_a_replica
-from serving.logs import UserNames, log_failure, log_passage, request_id_of
+from serving.logs import UserNames, log_error, log_passage, request_id_of
 from serving.metrics import count_passage
 from serving.timing import PASSAGE, Passage, server_timing
 from serving.tracing import begin_span, end_span, start_tracing, trace_id_of, traceparent_of
@@ -72,7 +72,7 @@ class Observer:
             answered.status = answered.status or CLIENT_GONE
             raise
         except Exception as error:  # noqa: BLE001  whatever it is, it is told of and answered
-            log_failure(passage, error)
+            log_error("request failed", error)
             if answered.status:
                 raise AnswerBrokenOffError(f"request {passage.request_id}") from None
             await our_fault(error)(scope, receive, answered)

@@ -190,7 +190,8 @@ def test_text_from_users_is_never_markup(start: Callable[..., TestClient], look:
     client = start()
     application = next(iter(client.app.dependency_overrides.values()))()
     snapshot = application._live.state.snapshot
-    snapshot.titles[:] = [f"{MARKUP} {title}" for title in snapshot.titles]
+    for position, title in enumerate(list(snapshot.titles)):
+        snapshot.catalogue.change(position, {"title": f"{MARKUP} {title}"})
     with served(client) as url:
         page = look(url)
         ask_for(page, REGULARS[0])
