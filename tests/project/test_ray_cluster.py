@@ -38,6 +38,14 @@ def test_the_dashboard_stays_on_loopback(cluster: dict[str, Any]) -> None:
     assert "RAY_SERVE_ENABLE_HA_PROXY=1" in start
 
 
+def test_every_node_asks_for_the_token(cluster: dict[str, Any]) -> None:
+    for kind in ("head", "worker"):
+        command = next(c for c in cluster[f"{kind}_start_ray_commands"] if "ray start" in c)
+        assert "RAY_AUTH_MODE=token" in command.split("ray start")[0]
+        assert "--metrics-export-port=8080" in command
+    assert cluster["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+
+
 def test_each_top_level_key_is_commented() -> None:
     lines = CLUSTER_FILE.read_text().splitlines()
     uncommented = [
