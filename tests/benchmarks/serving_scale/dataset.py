@@ -31,7 +31,8 @@ class Size:
     users: int = 2_000
     items: int = 20_000
     events_per_user: int = 20
-    text_dims: int = 384
+    text_dims: int = 64
+    """At 384 and a million items, the fit of the channel `text-link` takes 20 GB of memory."""
     seed: int = 7
 
 

@@ -1,9 +1,9 @@
 """A text encoder for a million invented texts: it counts words, where a language model reads them.
 
-In: texts. Out: unit vectors as wide as the embedded encoder's. The texts of the synthetic world are
-made of words of their sub-themes, so a text's vector is its topics under one fixed random
-projection, plus the words that are noise. It stands in for some 80 minutes of a language model on
-two cores.
+In: texts. Out: unit vectors, by default as wide as the pipeline's `--text-dims 64` leaves them. The
+texts of the synthetic world are made of words of their sub-themes, so a text's vector is its topics
+under one fixed random projection, plus the words that are noise. It stands in for some 80 minutes
+of a language model on two cores.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ WORDS = 2**14  # places that words are hashed to: the world has some 2,000
 class WordProjection:
     """The sum of its words' random vectors, at unit length."""
 
-    def __init__(self, dims: int = 384, seed: int = 0) -> None:
+    def __init__(self, dims: int = 64, seed: int = 0) -> None:
         self.dims = dims
         self.fingerprint = f"word-projection-{dims}-{seed}"
         self._count = HashingVectorizer(n_features=WORDS, alternate_sign=False, norm=None)

@@ -1,0 +1,1 @@
+"""What loads a server, what it is compared with, and how the outcome is shown."""
