@@ -124,14 +124,18 @@ class Match(nn.Module):
     def overlap(self, pair: Pair, user: SideTokens, item: SideTokens, shared: bool) -> Tensor:
         """Weight of the user's entries that are among the item's, [B, C]."""
         key_BL, weight_BL = user.keys[pair.user_key], user.weights[pair.user_key]
-        key = item.keys[pair.item_key]
-        if shared:  # one look-up table a user: far cheaper than comparing with every item
-            table_BV = weight_BL.new_zeros(len(key_BL), self.sizes[str(pair.vocabulary)])
+        key, size = item.keys[pair.item_key], self.sizes[str(pair.vocabulary)]
+        # One look-up table a user is far cheaper than comparing with every item, but for few items
+        # and a vocabulary of a million.
+        if shared and size < key.numel() * key_BL.shape[1]:
+            table_BV = weight_BL.new_zeros(len(key_BL), size)
             table_BV = table_BV.scatter_add(1, key_BL, weight_BL)
             found_BC = weight_BL.new_zeros(len(key_BL), len(key))
             for place in range(key.shape[1]):
                 found_BC = found_BC + table_BV[:, key[:, place]] * (key[:, place] > 0)
             return found_BC
+        if shared:
+            key = key.expand(len(key_BL), *key.shape)
         found_BC = weight_BL.new_zeros(key.shape[:2])
         for place in range(key.shape[2]):
             known_BC = key[..., place] > 0

@@ -154,6 +154,8 @@ def test_overlap_counts_a_friends_item_only_where_it_is() -> None:
     overlap = model.match.overlap(pair, user, item, shared=True)
     assert overlap.nonzero()[:, 1].tolist() == [2, 6]  # items 3 and 7 of 1..12
     assert overlap[0, 2] > overlap[0, 6] > 0
+    model.match.sizes[str(pair.vocabulary)] = 1_000_000  # no look-up table of that size
+    torch.testing.assert_close(model.match.overlap(pair, user, item, shared=True), overlap)
 
 
 def test_siamese_scores_are_inner_products() -> None:
