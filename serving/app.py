@@ -52,31 +52,17 @@ from serving.keys import check_exposure
 from serving.live import Live
 from serving.logs import REPLICA_LOGS
 from serving.observer import start_observing
+from serving.proxy import SERVE_FLAGS, STANDING, proxy_flags
 from serving.pusher import FeaturePusher
 from serving.rollout import bundle_folder
 from serving.sentences import Sentences
 from serving.timing import request_id
 from training.bundle import load_bundle
 
-# Measured: HAProxy and the throughput flags take a no-op from 10.8 to 1.1 ms. They are read where
-# Ray starts, so they hold when `serve run` starts Ray itself; a running cluster sets its own.
-SERVE_FLAGS = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    # Ray starts its workers at nice 15; a ranker must not wait for whatever else is running.
-    "RAY_worker_niceness": "0",
-    # Without it, HAProxy keeps draining for 30 s after the application was asked to stop.
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-    # A thousand lines are held back else: too late to be read, and lost where a replica is killed.
-    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
-    # HAProxy tells the machine's syslog whole paths, users' ids among them; nobody has port 9.
-    "RAY_SERVE_HAPROXY_LOG_TARGET": "127.0.0.1:9",
-}
-
 api = make_api()
 
 
-@serve.deployment(name="Ranker", max_ongoing_requests=32, max_queued_requests=256)
+@serve.deployment(name="Ranker", max_ongoing_requests=32, max_queued_requests=256, **STANDING)
 @serve.ingress(api)
 class Ranker:
     """The HTTP ingress."""
@@ -222,7 +208,7 @@ def build(args: dict[str, Any]) -> Application:
     # A broken bundle fails here, with its message, not in a replica.
     load_bundle(bundle_folder(config.bundle))
     if not ray.is_initialized():
-        for name, value in SERVE_FLAGS.items():
+        for name, value in {**SERVE_FLAGS, **proxy_flags()}.items():
             os.environ.setdefault(name, value)
     explainer = None
     if config.explainer_replicas:

@@ -5,6 +5,7 @@ explanations. The writer works in a thread of its own, so that health checks are
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from serving.metrics import EXPLAINER_BATCH, observe
 from serving.phrases import Language, Tone
 
 Write = Callable[[Sequence[Evidence], Language, Tone], Sequence[Explanation]]
+HANGS_S = 600.0  # a slate of 100 takes two minutes of two busy cores
 Answer = asyncio.Future[Explanation]
 
 
@@ -33,6 +35,12 @@ class Batcher:
         self._write = write
         self._waiting: list[Asked] = []
         self.busy = asyncio.Lock()  # also for whoever uses the writer without a batch
+        self._began_s: float | None = None
+
+    def check_progress(self) -> None:
+        """Raises RuntimeError where a batch takes so long that its model must hang."""
+        if self._began_s is not None and time.monotonic() - self._began_s > HANGS_S:
+            raise RuntimeError(f"the language model has not answered for {HANGS_S:.0f} s")
 
     async def explain(
         self, records: Sequence[Evidence], language: Language, tone: Tone
@@ -61,6 +69,7 @@ class Batcher:
     async def _write_batch(self, batch: Sequence[Asked]) -> None:
         records = [asked.record for asked in batch]
         observe(EXPLAINER_BATCH, len(records))
+        self._began_s = time.monotonic()
         try:
             written = await asyncio.to_thread(self._write, records, *batch[0].manner)
         except Exception as error:  # noqa: BLE001  each request must learn of it, not one
@@ -68,6 +77,8 @@ class Batcher:
                 if not asked.answer.done():  # its request may have been cancelled
                     asked.answer.set_exception(error)
             return
+        finally:
+            self._began_s = None
         for asked, explanation in zip(batch, written, strict=True):
             if not asked.answer.done():
                 asked.answer.set_result(explanation)

@@ -12,12 +12,13 @@ from serving.batcher import Batcher
 from serving.evidence import Evidence
 from serving.explainer import ExplanationCache, stream_by_model
 from serving.phrases import Language, Tone
+from serving.proxy import STANDING
 from serving.remote import RemoteWriter
 from serving.tracing import span_under, start_tracing
 from serving.writer import LanguageModelWriter, Writer
 
 
-@serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64)
+@serve.deployment(name="Explainer", max_ongoing_requests=16, max_queued_requests=64, **STANDING)
 class Explainer:
     """Holds the language model, or the way to one behind a URL. `traceparent` is the asking
     request's."""
@@ -33,6 +34,10 @@ class Explainer:
         """One explanation a record."""
         with span_under(traceparent, "explain", records=len(records)):
             return await self._batcher.explain(records, language, tone)
+
+    async def check_health(self) -> None:
+        """Ray Serve replaces a replica whose model hangs."""
+        self._batcher.check_progress()
 
     async def stream(
         self, record: Evidence, language: Language, tone: Tone, traceparent: str = ""

@@ -13,6 +13,7 @@ from ray.serve import Application
 from serving import app
 from serving.app import SERVE_FLAGS, build, read_config
 from serving.config import ServingConfig
+from serving.proxy import proxy_flags
 from tests.serving.conftest import PLAIN_RANKER
 
 
@@ -25,7 +26,7 @@ def arguments(bundle: Path, repo: Path) -> dict[str, Any]:
 @pytest.fixture
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is set in a test is gone after it."""
-    for name in SERVE_FLAGS:
+    for name in {**SERVE_FLAGS, **proxy_flags()}:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 
