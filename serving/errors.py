@@ -25,6 +25,7 @@ class UnavailableError(Exception):
 
 
 RETRY_AFTER_S = 2
+MAX_DETAIL = 1_000  # characters: a detail quotes the request, which may be megabytes
 STATUS: dict[type[Exception], tuple[int, str]] = {
     UnknownItemError: (404, "unknown_item"),
     FutureEventError: (422, "event_in_the_future"),
@@ -47,7 +48,8 @@ def error_body(
     """The one body of all errors. Whoever may try again is told when."""
     if status in (429, 503):
         headers = {"Retry-After": str(RETRY_AFTER_S), **(headers or {})}
-    return JSONResponse({"error": code, "detail": detail}, status_code=status, headers=headers)
+    shown = detail if len(detail) <= MAX_DETAIL else f"{detail[:MAX_DETAIL]} ..."
+    return JSONResponse({"error": code, "detail": shown}, status_code=status, headers=headers)
 
 
 def _handler(status: int, code: str) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
