@@ -55,6 +55,7 @@ def figures(
         "reads": {
             "user_p50_ms": round(float(np.median(reads.user)), 3),
             "items_p50_ms": round(float(np.median(reads.items)), 3),
+            "tokens_p50_ms": round(float(np.median(reads.tokens)), 3),
             "feast_items_p50_ms": round(float(np.median(reads.feast_items)), 1),
             "feast_published_p50_ms": FEAST_PUBLISHED_MS,
         },

@@ -47,7 +47,7 @@ Client, proxy and server share the machine's cores.
 answer without it has arrived, alone and while two other clients ask without a pause.
 
 **Feature side.** In one process, without HTTP: the user's rows read from Feast's SQLite and
-encoded, and the candidates' rows gathered from the snapshot and made the model's tokens. Beside it
+made the model's tokens, and the candidates' encoded rows gathered from the snapshot. Beside it
 Feast's `get_online_features` for as many items in the same views, from an SQLite that holds only
 these. The published figure is Feast's own, for 500 rows from precomputed vectors, on its own
 machine.

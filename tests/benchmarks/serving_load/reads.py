@@ -1,8 +1,8 @@
 """The feature side of one request, beside what Feast takes for the same items.
 
-In: a scale folder. Out: milliseconds of each read: a user by Feast and the items from the
-snapshot's columns; as many items by `get_online_features`, from an online store (SQLite) of their
-own. Feast's precomputed vectors are not among them: in 0.67 only Redis can make them.
+In: a scale folder. Out: milliseconds of each read: a user by Feast, encoded, and the items' encoded
+rows from the snapshot; as many items by `get_online_features`, from an online store (SQLite) of
+their own. Feast's precomputed vectors are not among them: in 0.67 only Redis can make them.
 """
 
 import itertools
@@ -37,7 +37,9 @@ class Reads:
     user: Floats
     """One user in all views, read and encoded."""
     items: Floats
-    """The rows of that many items as the model's tokens."""
+    """The encoded rows of that many items, gathered as the model takes them."""
+    tokens: Floats
+    """The same, and the model's first layers over them."""
     feast_items: Floats
     """The same rows by Feast, not yet encoded."""
 
@@ -56,12 +58,13 @@ def measure(scale: Path, users: Sequence[str], candidates: int) -> Reads:
     rng = np.random.default_rng(7)
 
     def draw() -> NDArray[np.int64]:
-        return rng.choice(len(snapshot), min(candidates, len(snapshot)), replace=False)
+        return rng.integers(0, len(snapshot), candidates)
 
     user = timed(lambda: reader.read(next(asking), Context(), at_us), REPEAT)
-    items = timed(lambda: snapshot.tokens(draw(), at_us), REPEAT)
+    items = timed(lambda: snapshot.batches(draw(), at_us), REPEAT)
+    tokens = timed(lambda: snapshot.tokens(draw(), at_us), REPEAT)
     with TemporaryDirectory() as folder:
-        places = draw()
+        places = np.unique(draw())
         online = put_online(store, bundle, places, Path(folder))
         ids = snapshot.bundle.items.column("item_id").take(pa.array(places)).to_pylist()
         wanted = [f"{view.name}:{f.name}" for view in bundle.schema.item_views for f in view.inputs]
@@ -72,7 +75,7 @@ def measure(scale: Path, users: Sequence[str], candidates: int) -> Reads:
             answer: dict[str, list[object]] = found.to_dict()
             return answer
 
-        return Reads(user, items, timed(read, REPEAT_FEAST))
+        return Reads(user, items, tokens, timed(read, REPEAT_FEAST))
 
 
 def put_online(

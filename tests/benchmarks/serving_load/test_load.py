@@ -66,7 +66,7 @@ OUTCOMES = {
     "app many": [outcome(90.0, qps=90)],
     "app open": [outcome(12.0)],
 }
-READS = Reads(user=np.full(9, 1.0), items=np.full(9, 1.5), feast_items=np.full(3, 60.0))
+READS = Reads(np.full(9, 1.0), np.full(9, 1.5), np.full(9, 4.0), np.full(3, 60.0))
 FRESH = {
     "alone": Freshness([12.0] * 100, [10.0] * 100, 0),
     "loaded": Freshness([22.0] * 100, [20.0] * 100, 0),
