@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -81,6 +82,14 @@ class ServingConfig(BaseModel):
     ranker_replicas: int = Field(default=1, ge=1)
     explainer_replicas: int = Field(default=1, ge=0)
     """0 starts no language model; `explain: llm` is then answered by templates."""
+
+    @field_validator("explainer_url")
+    @classmethod
+    def _has_no_secret(cls, url: str | None) -> str | None:
+        """Arguments are shown in logs and on Ray's dashboard."""
+        if url is not None and "@" in urlsplit(url).netloc:
+            raise ValueError("no password belongs here; a key goes into EXPLAINER_API_KEY")
+        return url
 
     @field_validator("api_keys")
     @classmethod

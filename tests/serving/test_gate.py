@@ -125,6 +125,24 @@ def test_the_environment_may_name_the_file(
         ServingConfig(bundle=bundle, repo=repo)
 
 
+def test_a_secret_in_an_address_is_refused_and_not_repeated(bundle: Path, repo: Path) -> None:
+    given = {"bundle": str(bundle), "repo": str(repo), "explainer_url": "http://me:s3cret@host/v1"}
+    with pytest.raises(ValueError, match=r"explainer_url: .*EXPLAINER_API_KEY") as caught:
+        build(given)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_no_setting_holds_a_secret(
+    bundle: Path, repo: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is shown of a configuration may be read by anybody who may read the logs."""
+    monkeypatch.setenv("EXPLAINER_API_KEY", "s3cret")
+    monkeypatch.setenv("POTLUCK_LOG_KEY", "s3cret")
+    config = ServingConfig(bundle=bundle, repo=repo, api_keys=keys)
+    assert "s3cret" not in config.model_dump_json() + repr(config)
+    assert "key of shop" not in keys.read_text()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org"])
 def test_who_listens_to_others_asks_for_keys(host: str) -> None:
     with pytest.raises(ValueError, match="without API keys; give api_keys=FILE"):
