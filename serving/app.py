@@ -37,6 +37,7 @@ from serving.choosing import filled
 from serving.clock import instant
 from serving.config import ServingConfig, read_config
 from serving.details import details_of
+from serving.errors import UnavailableError
 from serving.event_log import EventLog
 from serving.explaining import Explainer
 from serving.feature_log import FeatureLog
@@ -147,7 +148,10 @@ class Ranker:
     @api.post("/v1/feedback")
     async def feedback(self, request: FeedbackRequest) -> FeedbackResponse:
         """Take in one event: durable first, then pushed to Feast; the next answer knows it."""
-        return await self._intake.take(request)
+        try:
+            return await self._intake.take(request)
+        except OSError as error:
+            raise UnavailableError(f"the event is not kept: {error.strerror}") from error
 
     @api.post("/v1/items")
     async def item_row(self, request: ItemRowRequest) -> ItemRowResponse:

@@ -89,6 +89,16 @@ def test_an_item_is_explained_without_the_store(start: Start, broken_store: Path
     assert [one["stage"] for one in answer["degraded"]] == ["user"]
 
 
+def test_feedback_that_cannot_be_kept_is_not_acknowledged(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "full.jsonl").symlink_to("/dev/full")
+    client = start(feedback_log=tmp_path / "full.jsonl")
+    body = {"user_id": USER, "item_id": "i0000001", "action": "click"}
+    answer = client.post("/v1/feedback", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert client.post("/v1/recommend", json={"user_id": USER}).status_code == 200
+
+
 def test_a_good_answer_is_not_degraded(start: Start) -> None:
     client = start()
     assert client.post("/v1/recommend", json={"user_id": USER}).json()["degraded"] == []
