@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 from feast import FeatureStore
-from feast.data_source import PushMode
 
 from serving.clock import instant
 from serving.event_log import Event, LogReader
@@ -147,8 +146,9 @@ class FeaturePusher:
     def _write(self, rows: Rows) -> None:
         for view, by_key in rows.items():
             if by_key:
-                frame = self._frame(view, by_key)
-                self._store.push(f"{view}_push", frame, to=PushMode.ONLINE)
+                # What `FeatureStore.push` comes to, which before and after it makes objects of all
+                # views and services of the registry: 60 ms of CPU for these three views.
+                self._store.write_to_online_store(view, self._frame(view, by_key))
 
     def _frame(self, view: str, by_key: dict[str, Row]) -> pd.DataFrame:
         fields = self._fields[view]

@@ -61,7 +61,7 @@ class MemoryStore:
         self.list_batch_feature_views = registry.list_batch_feature_views
         self.list_data_sources = registry.list_data_sources
         self.fails_at: list[int] = []
-        """Which pushes from now on raise, 0 for the next."""
+        """Which writes from now on raise, 0 for the next."""
 
     def get_online_features(
         self, features: list[str], entity_rows: list[Row], full_feature_names: bool
@@ -77,11 +77,10 @@ class MemoryStore:
     def to_dict(self) -> dict[str, list[object]]:
         return self._answer
 
-    def push(self, source: str, frame: Any, to: object) -> None:
+    def write_to_online_store(self, view: str, frame: Any) -> None:
         failing, self.fails_at = 0 in self.fails_at, [n - 1 for n in self.fails_at if n > 0]
         if failing:
             raise ConnectionError("the store is down")
-        view = source.removesuffix("_push")
         for row in frame.to_dict("records"):
             key = row.pop("item_id" if view == "item_popularity" else "user_id")
             self.rows.setdefault(view, {})[key] = row
@@ -289,8 +288,8 @@ from serving.event_log import Event
 from serving.pusher import FeaturePusher
 
 class Dying(FeatureStore):
-    def push(self, source, frame, to):
-        super().push(source, frame, to=to)
+    def write_to_online_store(self, view, frame):
+        super().write_to_online_store(view, frame)
         os.kill(os.getpid(), signal.SIGKILL)
 
 path = Path(sys.argv[2])
