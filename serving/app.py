@@ -57,6 +57,7 @@ from serving.proxy import SERVE_FLAGS, STANDING, proxy_flags
 from serving.pusher import FeaturePusher
 from serving.rollout import bundle_folder
 from serving.sentences import Sentences
+from serving.threads import limit_threads
 from serving.timing import request_id
 from training.bundle import load_bundle
 
@@ -70,6 +71,7 @@ class Ranker:
 
     def __init__(self, config: ServingConfig, explainer: DeploymentHandle | None = None) -> None:
         fill_gate(config)
+        limit_threads(config.threads)
         start_observing(config)
         store = FeatureStore(repo_path=str(config.repo))
         self._live = Live(config, store)

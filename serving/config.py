@@ -80,6 +80,9 @@ class ServingConfig(BaseModel):
     """Share of slates whose feature values are logged through Feast, for monitoring and training;
     the feature service says where to (feature_repo/services.py). They are personal data."""
     ranker_replicas: int = Field(default=1, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+    """Cores that a ranker replica computes on; none for the CPUs that Ray gave it, which is one.
+    Further replicas make better use of further cores (docs/adr/0018-batching-and-threads.md)."""
     explainer_replicas: int = Field(default=1, ge=0)
     """0 starts no language model; `explain: llm` is then answered by templates."""
 
