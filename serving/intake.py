@@ -85,6 +85,7 @@ class Intake:
         self._retry_at: float | None = None
         self._committer = Committer(self._commit)
         self._commit(())  # what was in the log and not in the store when the last process died
+        live.prepare = self._count_all
 
     async def take(self, request: FeedbackRequest) -> FeedbackResponse:
         """Answers when the event is durable. Raises UnknownItemError and FutureEventError before
@@ -121,6 +122,13 @@ class Intake:
                 return counts
         self._counts.append(Counts(snapshot, self._log.path))
         return self._counts[-1]
+
+    def _count_all(self, snapshot: Snapshot) -> None:
+        """Count the whole log for a snapshot that nobody uses yet, so that no request waits."""
+        counts = Counts(snapshot, self._log.path)
+        counts.catch_up(snapshot)
+        with self._lock:
+            self._counts.append(counts)
 
     def _commit(self, events: Sequence[Event]) -> list[FeedbackResponse]:
         """Make new events durable, then push everything that is not pushed yet."""

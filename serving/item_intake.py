@@ -5,6 +5,7 @@ item pushes has it too (serving/item_pushes.py), and every replica reads it from
 """
 
 import asyncio
+import logging
 from collections.abc import Mapping
 
 import pandas as pd
@@ -12,7 +13,7 @@ from feast import FeatureStore
 
 from serving.api import ItemRowRequest, ItemRowResponse
 from serving.clock import instant, microseconds
-from serving.errors import FutureEventError, ItemRowError
+from serving.errors import FutureEventError, ItemRowError, UnavailableError
 from serving.intake import FUTURE_TOLERANCE_US
 from serving.item_pushes import ItemPush, append
 from serving.live import Live
@@ -20,6 +21,8 @@ from serving.pusher import PANDAS_TYPES
 from serving.snapshot import Snapshot
 from serving.users import Row, as_table
 from training.schema import ViewSpec
+
+logger = logging.getLogger("ray.serve")
 
 
 class ItemIntake:
@@ -31,7 +34,8 @@ class ItemIntake:
 
     async def take(self, request: ItemRowRequest) -> ItemRowResponse:
         """Answers when the row is durable. Raises ItemRowError and FutureEventError before anything
-        is kept; what Feast raises leaves nothing behind here, and the row may be sent again."""
+        is kept, and UnavailableError where Feast or the disk did not take it: it may be sent again.
+        """
         return await asyncio.to_thread(self._take, request)
 
     def _take(self, request: ItemRowRequest) -> ItemRowResponse:
@@ -51,8 +55,14 @@ class ItemIntake:
         except ValueError as error:
             raise ItemRowError(f"features: {error}") from error
         frame = feast_row(spec.join_key, request.item_id, row, types, at_us)
-        self._store.write_to_online_store(request.view, frame)
-        append(self._live.pushes, ItemPush(request.view, request.item_id, at_us, row))
+        try:
+            self._store.write_to_online_store(request.view, frame)
+            append(self._live.pushes, ItemPush(request.view, request.item_id, at_us, row))
+        except Exception as error:
+            logger.exception("an item's row was not kept")
+            raise UnavailableError(
+                f"the row was not kept: {type(error).__name__}; send it again"
+            ) from error
         shown = request.item_id in state.snapshot.position
         return ItemRowResponse(item_id=request.item_id, view=request.view, shown=shown)
 

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,6 +84,8 @@ class Live:
         self.pushes = pushes_beside(config.bundle)
         self.refresh_error: str | None = None
         """Why the newest version is not the one that answers; None when it is."""
+        self.prepare: Callable[[Snapshot], None] = lambda _: None
+        """What a new snapshot goes through before it is used: whoever keeps it level sets this."""
         self._refreshing = threading.Lock()
         self._tried, self._tried_at = self._named(), time.monotonic()
         self._loaded_from = self._tried.bundle
@@ -113,12 +116,12 @@ class Live:
             self._refresh()
 
     def _refresh(self) -> None:
-        named = self._named()
-        waiting = self.refresh_error is None or time.monotonic() < self._tried_at + RETRY_S
-        if named == self._tried and waiting:
-            return
-        self._tried, self._tried_at = named, time.monotonic()
         try:
+            named = self._named()
+            waiting = self.refresh_error is None or time.monotonic() < self._tried_at + RETRY_S
+            if named == self._tried and waiting:
+                return
+            self._tried, self._tried_at = named, time.monotonic()
             self._state = self._next(named)
         except Exception as error:  # noqa: BLE001 - whatever it is, the old state goes on answering
             self._failed(error)
@@ -148,6 +151,7 @@ class Live:
         else:
             bundle = self._bundle(named.bundle)
             state = self._of(bundle, Clock(self._config.clock, bundle.as_of), named.snapshot)
+        self.prepare(state.snapshot)
         for user_id in ("nobody", *state.ranker.bundle.seen.user_ids[: NUM_TRIALS - 1]):
             state.ranker.recommend(RecommendRequest(user_id=user_id))
         self._loaded_from = named.bundle

@@ -13,6 +13,7 @@ from pathlib import Path
 from feast import FeatureStore
 
 from serving.pointer import only_writer, switch, target
+from serving.snapshot_files import snapshots_of
 from training.bundle import MANIFEST, load_bundle
 from training.command import exit_status
 
@@ -30,10 +31,17 @@ def roll_out(bundle_path: Path, live: Path, repo: Path) -> Path:
     if (live / MANIFEST).exists():
         raise ValueError(f"{live} is a bundle; give a folder that is to point to bundles")
     with only_writer(live):
+        before = target(live)
         switch(live, path)
     print(
         f"{live} -> {path}, bundle {bundle.version} of {bundle.manifest.created_at:%Y-%m-%d %H:%M}"
     )
+    if before and target(snapshots_of(before)) and not target(snapshots_of(path)):
+        command = f"python -m serving.snapshot --bundle {live} --repo {repo}"
+        print(
+            f"its items are as of {bundle.as_of:%Y-%m-%d %H:%M}: it has no snapshot, as the bundle "
+            f"before has; take one with `{command}`"
+        )
     return path
 
 

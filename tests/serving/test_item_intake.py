@@ -79,3 +79,17 @@ def test_a_row_of_tomorrow_is_refused(client: TestClient) -> None:
     answer = sent(client, at="2199-01-01T00:00:00Z")
     assert answer.status_code == 422
     assert answer.json()["error"] == "event_in_the_future"
+
+
+def test_a_row_that_feast_does_not_take_is_not_shown_and_may_be_sent_again(
+    client: TestClient, own_repo: Path
+) -> None:
+    before = client.get(f"/v1/items/{ITEM}").json()
+    database = own_repo.parent / "data" / "current" / "online.db"
+    content = database.read_bytes()
+    database.write_text("no database")
+    answer = sent(client)
+    assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+    assert client.get(f"/v1/items/{ITEM}").json() == before
+    database.write_bytes(content)
+    assert sent(client).json()["shown"]

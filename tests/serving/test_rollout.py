@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -113,7 +114,12 @@ def test_a_bundle_is_not_rolled_out_if_it_does_not_fit(
 
 
 def test_a_running_replica_goes_over_to_a_new_snapshot(
-    live: Live, bundles: list[Path], own_repo: Path, tmp_path: Path
+    live: Live,
+    bundles: list[Path],
+    pointer: Path,
+    own_repo: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     old, bundle = live.state, live.state.ranker.bundle
     at = bundle.as_of + timedelta(days=40)
@@ -123,6 +129,8 @@ def test_a_running_replica_goes_over_to_a_new_snapshot(
     assert live.state.ranker.bundle is bundle  # not loaded again
     assert live.state.clock is old.clock
     assert list(live.state.snapshot.terms) != list(old.snapshot.terms)
+    roll_out(bundles[1], pointer, own_repo)
+    assert "it has no snapshot, as the bundle before has" in capsys.readouterr().out
 
 
 def test_a_snapshot_that_cannot_be_read_leaves_the_old_one(
@@ -220,6 +228,35 @@ def test_a_line_that_is_no_row_is_told_and_does_not_stop_answers(live: Live) -> 
     live.pushes.write_text("nonsense\n")
     assert live.state.snapshot
     assert "begins no pushed row" in str(live.refresh_error)
+
+
+def test_a_new_state_is_prepared_before_a_request_takes_it(
+    live: Live, bundles: list[Path], pointer: Path, own_repo: Path
+) -> None:
+    old, prepared = live.state.snapshot, list[tuple[Snapshot, Snapshot]]()
+    live.prepare = lambda snapshot: prepared.append((snapshot, live.state.snapshot))
+    roll_out(bundles[1], pointer, own_repo)
+    live.refresh()
+    assert [(id(new), id(then)) for new, then in prepared] == [(id(live.state.snapshot), id(old))]
+
+
+def test_feedback_is_not_forgotten_when_a_bundle_is_rolled_out(
+    start: Callable[..., TestClient], bundles: list[Path], pointer: Path, own_repo: Path
+) -> None:
+    client = start(bundle=pointer, repo=own_repo, refresh_every_s=0.05)
+    untouched, version = "i0000014", client.get("/healthz").json()["version"]
+    assert client.get(f"/v1/items/{untouched}").json()["popularity_rank"] is None
+    body = {"user_id": "u0000002", "item_id": untouched, "action": "click"}
+    assert client.post("/v1/feedback", json=body).json()["accepted"]
+    told = client.get(f"/v1/items/{untouched}").json()
+    roll_out(bundles[1], pointer, own_repo)
+    deadline = time.monotonic() + 60
+    while client.get("/healthz").json()["version"] == version and time.monotonic() < deadline:
+        time.sleep(0.05)
+    again = client.get(f"/v1/items/{untouched}").json()
+    assert client.get("/healthz").json()["version"] != version
+    assert again == told
+    assert again["popularity_rank"] is not None
 
 
 def test_no_answer_mixes_versions_while_bundles_are_rolled_out(
