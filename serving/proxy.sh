@@ -4,6 +4,7 @@
 # for requests that no replica answered. Changed before HAProxy reads them:
 # - that page says 503 and when to come again, not 500, which nobody may send again;
 # - a 503 of Ray's own says when to come again;
+# - while it does not know of any replica yet it says the same, not 404;
 # - feedback is never sent to a second replica: the first may have written it down;
 # - the ports for statistics and metrics listen where the server does, if that is the loopback.
 set -eu
@@ -23,6 +24,9 @@ if [ -n "$config" ]; then
         -e "/^frontend http_frontend/a\\    http-after-response set-header retry-after $POTLUCK_RETRY_AFTER_S if { status 503 } !{ res.hdr(retry-after) -m found }" \
         -e '/^frontend http_frontend/a\    http-request disable-l7-retry if { path_beg /v1/feedback }' \
         "$config"
+    if ! grep -q '^    use_backend ' "$config"; then
+        sed -i -e "s|^    http-request return status 404 .*|    http-request return status 503 content-type application/json string '$body'|" "$config"
+    fi
     if grep -q '^    bind 127\.0\.0\.1:' "$config"; then
         sed -i -e 's/^\( *bind \)\*\{0,1\}:\([0-9]*\)$/\1127.0.0.1:\2/' "$config"
     fi

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import count
 from types import TracebackType
@@ -30,6 +31,9 @@ class Client:
 
     def __init__(self, port: int = 8000) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+
+    def close(self) -> None:
+        self._connection.close()
 
     def post(self, path: str, body: object) -> Told:
         at_s = time.monotonic()
@@ -79,26 +83,27 @@ class Load:
         return [told for told in list(self._told) if told.at_s >= at_s]
 
     def _ask(self, user: str) -> None:
-        client, explain = Client(), ("none", "template", "llm")
-        for number in count():
-            if self._over.is_set():
-                return
-            body = {"user_id": user, "k": 5, "explain": explain[number % 3]}
-            self._told.append(client.post("/v1/recommend", body))
-            time.sleep(PAUSE_S)
+        explain = ("none", "template", "llm")
+        with closing(Client()) as client:
+            for number in count():
+                if self._over.is_set():
+                    return
+                body = {"user_id": user, "k": 5, "explain": explain[number % 3]}
+                self._told.append(client.post("/v1/recommend", body))
+                time.sleep(PAUSE_S)
 
     def _feed_back(self) -> None:
-        client = Client()
-        for number in count():
-            event = {"user_id": self._feeder, "item_id": self._item_id, "action": "click"}
-            event["event_id"] = f"event-{number}"
-            while not self._over.is_set():
-                told = client.post("/v1/feedback", event)
-                self._told.append(told)
-                if told.status == 200:
-                    self.acknowledged.append(event["event_id"])
-                    break
-                time.sleep(0.2)
-            if self._over.is_set():
-                return
-            time.sleep(PAUSE_S)
+        with closing(Client()) as client:
+            for number in count():
+                event = {"user_id": self._feeder, "item_id": self._item_id, "action": "click"}
+                event["event_id"] = f"event-{number}"
+                while not self._over.is_set():
+                    told = client.post("/v1/feedback", event)
+                    self._told.append(told)
+                    if told.status == 200:
+                        self.acknowledged.append(event["event_id"])
+                        break
+                    time.sleep(0.2)
+                if self._over.is_set():
+                    return
+                time.sleep(PAUSE_S)

@@ -99,13 +99,13 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 
 def goes_well(load: Load) -> Callable[[], bool]:
-    """Whether the last answers were all good."""
+    """Whether the last answers were all good, and whole."""
     last_s = time.monotonic()
 
     def holds() -> bool:
         nonlocal last_s
         told = load.since(last_s)
-        if any(one.status != 200 for one in told):
+        if any(one.status != 200 or one.body.get("degraded") for one in told):
             last_s = time.monotonic()
             return False
         return len(told) > 20 and any(one.path == "/v1/feedback" for one in told)
