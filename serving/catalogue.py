@@ -71,6 +71,22 @@ class Catalogue:
         found = self._value("categories", position)
         return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
 
+    def memberships(self, positions: Positions) -> npt.NDArray[np.float32]:
+        """1 where an item [C] is of a category [G]: of all that these items have, by name."""
+        lists = self._columns["categories"].take(pa.array(positions))
+        rows = np.asarray(pc.list_parent_indices(lists), np.int64)
+        names = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+        places = [i for i, position in enumerate(positions.tolist()) if position in self._changed]
+        if places:
+            kept = ~np.isin(rows, places)
+            own = [self.listed_categories(int(positions[place])) for place in places]
+            rows = np.append(rows[kept], np.repeat(places, [len(listed) for listed in own]))
+            names = np.append(names[kept], [name for listed in own for name in listed])
+        found, codes = np.unique(names.astype(str), return_inverse=True)
+        member_CG = np.zeros((len(positions), len(found)), np.float32)
+        member_CG[rows, codes] = 1.0
+        return member_CG
+
     def change(self, position: int, values: Mapping[str, object]) -> None:
         """Show these values of an item from now on; those that are none of `COLUMNS` or null have
         no effect."""

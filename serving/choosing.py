@@ -28,10 +28,6 @@ Vectors = npt.NDArray[np.float32]
 NOTHING_NEW = 1e-6  # below it a candidate is a copy of chosen ones, up to rounding of float32
 
 
-class Categories(Protocol):
-    def __getitem__(self, position: int, /) -> frozenset[str]: ...
-
-
 class Described(Protocol):
     """What items are alike by; a snapshot is one."""
 
@@ -40,8 +36,9 @@ class Described(Protocol):
         """[I, E] unit text vectors, 0 for an item without text; None where no item has any."""
         ...
 
-    @property
-    def categories(self) -> Categories: ...
+    def memberships(self, positions: Positions, /) -> Vectors:
+        """1 where one of these items [C] is of a category [G]."""
+        ...
 
 
 class SlateOptions(BaseModel):
@@ -105,7 +102,7 @@ def choose(
     if options.diversity:
         rest = Rest(unit_vectors(items, positions), k)
     if options.max_per_category is not None:
-        quota = Quota(memberships(items, positions), options.max_per_category)
+        quota = Quota(items.memberships(positions), options.max_per_category)
     slate = greedy(scores_C, k, options.diversity, rest, quota)
     chosen = Chosen(slate, np.zeros(k, np.bool_), None, quota is not None and quota.is_relaxed)
     return explored(chosen, scores_C, options.explore, quota, seed)
@@ -122,21 +119,11 @@ def standardised(scores_C: npt.NDArray[np.floating]) -> Floats:
     return np.asarray(centred_C / (centred_C.std() or 1.0))
 
 
-def memberships(items: Described, positions: Positions) -> Vectors:
-    """1 where a candidate is of a category, [C, G]."""
-    own = [items.categories[position] for position in positions.tolist()]
-    column = {name: i for i, name in enumerate(sorted(frozenset().union(*own)))}
-    member_CG = np.zeros((len(own), len(column)), np.float32)
-    rows = np.repeat(np.arange(len(own)), [len(names) for names in own])
-    member_CG[rows, [column[name] for names in own for name in names]] = 1.0
-    return member_CG
-
-
 def unit_vectors(items: Described, positions: Positions) -> Vectors:
     """What candidates are alike by, [C, E]: their text, or their categories where there is none."""
     if items.vectors is not None:
         return items.vectors[positions]
-    member_CG = memberships(items, positions)
+    member_CG = items.memberships(positions)
     lengths_C1 = np.sqrt(np.maximum(member_CG.sum(1, keepdims=True), 1.0))
     return np.asarray(member_CG / lengths_C1, np.float32)
 

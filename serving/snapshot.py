@@ -150,6 +150,10 @@ class Snapshot:
         mask[[self.position[item] for item in item_ids if item in self.position]] = True
         return mask
 
+    def memberships(self, positions: Positions) -> npt.NDArray[np.float32]:
+        """1 where an item [C] is of a category [G]: of all that these items have, by name."""
+        return self.catalogue.memberships(positions)
+
     def in_categories(self, names: Iterable[str]) -> Mask:
         """Mask [I] of items with at least one of the categories."""
         return self.catalogue.in_categories(names)

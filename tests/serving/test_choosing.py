@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from serving.catalogue import Catalogue
 from serving.choosing import Chosen, SlateOptions, choose, ranked, standardised
 
 NUM = 30  # candidates
@@ -32,6 +34,11 @@ class Shelf:
 
     vectors: NDArray[np.float32] | None
     categories: list[frozenset[str]]
+
+    def memberships(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        names = sorted(frozenset().union(*self.categories))
+        rows = [[name in self.categories[i] for name in names] for i in positions]
+        return np.array(rows, np.float32).reshape(len(positions), len(names))
 
 
 @pytest.fixture(scope="module")
@@ -237,3 +244,26 @@ def test_nothing_beyond_the_slate_is_nothing_to_explore(shelf: Shelf) -> None:
 def test_options_out_of_bounds_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         SlateOptions.model_validate(wrong)
+
+
+def test_a_catalogue_tells_who_is_of_what_category() -> None:
+    """Also of items without any, of one asked for twice and of one that was changed."""
+    listed = [["film", "art"], None, [], ["music"], ["art"]]
+    catalogue = Catalogue(
+        pa.table(
+            {
+                "item_id": list("abcde"),
+                "title": list("ABCDE"),
+                "category": ["film", None, None, "music", "art"],
+                "categories": pa.array(listed, pa.list_(pa.string())),
+                "available_at_us": [0] * 5,
+            }
+        )
+    )
+    asked = np.array([4, 1, 0, 4, 2])
+    assert catalogue.memberships(asked).tolist() == [[1, 0], [0, 0], [1, 1], [1, 0], [0, 0]]
+    assert catalogue.memberships(np.array([1, 2])).shape == (2, 0)
+    catalogue.change(4, {"categories": ["travel", "film"]})
+    catalogue.change(0, {"categories": []})
+    expected = [[1, 1], [0, 0], [0, 0], [1, 1], [0, 0]]  # film, travel
+    assert catalogue.memberships(asked).tolist() == expected

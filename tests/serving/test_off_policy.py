@@ -1,11 +1,12 @@
 """Off-policy evaluation recovers what was planted, and says how sure it is."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from serving.choosing import SlateOptions, choose
 from serving.impressions import Impression
@@ -19,8 +20,12 @@ SCORES = -np.linspace(0, 1, NUM, dtype=np.float32)  # the ranker prefers what pe
 
 @dataclass(frozen=True)
 class Shelf:
+    """Candidates of which nothing is told."""
+
     vectors: None = None
-    categories: list[frozenset[str]] = field(default_factory=list)
+
+    def memberships(self, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.zeros((len(positions), 0), np.float32)
 
 
 @dataclass(frozen=True)
