@@ -10,7 +10,7 @@ import torch
 from feast import FeatureStore, FileSource
 
 from serving import snapshot_files
-from serving.clock import microseconds
+from serving.clock import instant, microseconds
 from serving.item_pushes import ItemPush, append
 from serving.pointer import target
 from serving.snapshot import Snapshot
@@ -87,6 +87,18 @@ def test_a_taken_snapshot_is_what_the_join_finds_at_its_instant(
     assert (snapshot.available_at_us == old.available_at_us).all()
     assert snapshot.version != old.version
     assert snapshot.version.split(".")[0] == old.version.split(".")[0]
+
+
+def test_what_is_written_at_the_instant_or_later_is_not_in_it(
+    loaded: Bundle, store: FeatureStore, tmp_path: Path
+) -> None:
+    """As of the very moment of a row, in the midst of the data: the join of training says which."""
+    past = loaded.as_of - timedelta(days=20)
+    at_us = int(take(loaded, store, past).written_at_us["item_popularity"].max())
+    path = write_snapshot(loaded, take(loaded, store, instant(at_us)), tmp_path)
+    snapshot = open_snapshot(loaded, path)
+    assert_joined(snapshot, store, at_us)
+    assert max(rows.written_at_us.max() for rows in snapshot.views.values()) < at_us
 
 
 def test_an_item_that_the_bundle_lacks_comes_in_with_all_that_is_known(
