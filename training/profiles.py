@@ -16,7 +16,7 @@ from training.baselines import Ints, Scores, decay, popularity, training_matrix
 from training.channel_state import Kinds
 from training.events import Events
 from training.queries import Queries
-from training.score_rows import ScoreRow, added_up, each_row
+from training.score_rows import ScoreRow, added_up, decayed, entries_of
 from training.sources import Sources
 from training.term_rows import TermIndex
 from training.trend_rows import Interval, TrendRow, interval_around
@@ -118,8 +118,11 @@ class FriendsTaste:
         return np.asarray(rows_of(self.taste_UI, queries.user_index[rows]).toarray())
 
     def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
-        taste_BI = rows_of(self.taste_UI, queries.user_index[rows])
-        return [added_up(*own, queries.num_items) for own in each_row(taste_BI)]
+        one = np.ones(1, np.float32)
+        return [
+            added_up(*entries_of(self.taste_UI, user[user >= 0], one[user >= 0]), queries.num_items)
+            for user in queries.user_index[rows, None]
+        ]
 
 
 class TermProfile:
@@ -145,18 +148,16 @@ class TermProfile:
         self.terms_GI = self.terms_IG.T.tocsr()
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
-        return np.asarray((self._profiles(queries, rows) @ self.terms_GI).toarray(), np.float32)
+        profile_BG = unit_rows(decayed_history(queries, rows, self.decay) @ self.terms_IG)
+        return np.asarray((profile_BG @ self.terms_GI).toarray(), dtype=np.float32)
 
     def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
-        return [self._index.row(*own) for own in each_row(self._profiles(queries, rows))]
+        own = (entries_of(self.terms_IG, *told) for told in decayed(queries, rows, self.decay))
+        return [self._index.row(*own_terms) for own_terms in own]
 
     @cached_property
     def _index(self) -> TermIndex:
         return TermIndex.of(self.terms_IG, self.terms_GI)
-
-    def _profiles(self, queries: Queries, rows: Ints) -> sp.csr_matrix:
-        """Unit vectors [B, G] of what the histories are about."""
-        return unit_rows(decayed_history(queries, rows, self.decay) @ self.terms_IG)
 
 
 def strong_training(events: Events, sources: Sources) -> sp.csr_matrix:

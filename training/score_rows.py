@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from training.baselines import Floats, Ints, Scores
+from training.queries import Queries
 
 LEAST_VARIANCE = 1e-12  # of the mean square: less is rounding, and scores are all equal
 BLOCK = 65_536
@@ -103,10 +104,12 @@ def added_up(items: NDArray[np.integer], scores: NDArray[np.floating], num_items
     return SparseRow(items_N.astype(np.int64), scores_N, num_items)
 
 
-def each_row(matrix: sp.csr_matrix) -> Iterator[tuple[NDArray[np.integer], Scores]]:
-    """Columns and values of each row."""
-    for start, end in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
-        yield matrix.indices[start:end], matrix.data[start:end]
+def decayed(queries: Queries, rows: Ints, decay: float) -> Iterator[tuple[Ints, Scores]]:
+    """For each query the items of its history, and their weights: 1 for the latest, `decay` for the
+    one before, and so on. As `profiles.decayed_history`, without a matrix."""
+    for row in rows:
+        items = queries.history.row(row)
+        yield items, np.power(decay, np.arange(len(items) - 1.0, -1.0, -1.0)).astype(np.float32)
 
 
 def entries_of(
@@ -116,10 +119,15 @@ def entries_of(
 
     A product of sparse matrices would clear an array as long as the catalogue first.
     """
-    start_T, length_T = matrix.indptr[rows_T], np.diff(matrix.indptr)[rows_T]
+    start_T, length_T = matrix.indptr[rows_T], lengths_of(matrix, rows_T)
     within = np.arange(length_T.sum()) - np.repeat(np.cumsum(length_T) - length_T, length_T)
     place = np.repeat(start_T, length_T) + within
     return matrix.indices[place], matrix.data[place] * np.repeat(weights_T, length_T)
+
+
+def lengths_of(matrix: sp.csr_matrix, rows_T: NDArray[np.integer]) -> NDArray[np.integer]:
+    """How many entries these rows have, without a look at the others."""
+    return np.asarray(matrix.indptr[rows_T + 1] - matrix.indptr[rows_T])
 
 
 @dataclass(frozen=True)

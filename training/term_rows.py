@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from training.baselines import Floats, Ints, Scores
-from training.score_rows import Moments, ScoreRow, added_up, entries_of
+from training.score_rows import Moments, ScoreRow, added_up, entries_of, lengths_of
 
 WALKED_WHOLE = 50_000  # entries; adding them up takes about a millisecond
 MAX_TERMS = 40  # of an asker that are looked up when not all is walked
@@ -42,9 +42,12 @@ class TermIndex:
             sp.csr_matrix(exact_GI @ exact_GI.T),
         )
 
-    def row(self, terms_T: NDArray[np.integer], weights_T: Scores) -> ScoreRow:
-        """The row of an asker with these terms."""
-        if np.diff(self.terms_GI.indptr)[terms_T].sum() <= WALKED_WHOLE:
+    def row(self, terms: NDArray[np.integer], weights: NDArray[np.floating]) -> ScoreRow:
+        """The row of an asker with these terms, of which one may stand repeatedly."""
+        own = added_up(terms, weights, self.terms_IG.shape[1])
+        terms_T, weights_T = own.items_N, own.scores_N
+        weights_T /= max(float(np.linalg.norm(weights_T)), 1e-30)
+        if lengths_of(self.terms_GI, terms_T).sum() <= WALKED_WHOLE:
             num_items = self.terms_IG.shape[0]
             return added_up(*entries_of(self.terms_GI, terms_T, weights_T), num_items)
         return TermRow(self, terms_T, weights_T)
@@ -69,7 +72,7 @@ class TermRow:
     def at(self, items_C: Ints) -> Scores:
         terms_IG = self.index.terms_IG
         term, weight = entries_of(terms_IG, items_C, np.ones(len(items_C), np.float32))
-        place = np.repeat(np.arange(len(items_C)), np.diff(terms_IG.indptr)[items_C])
+        place = np.repeat(np.arange(len(items_C)), lengths_of(terms_IG, items_C))
         products = self._profile()[term] * weight
         return np.bincount(place, products, minlength=len(items_C)).astype(np.float32)
 

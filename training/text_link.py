@@ -21,7 +21,7 @@ from training.channel_state import Kinds
 from training.events import Events
 from training.profiles import decayed_history
 from training.queries import Queries
-from training.score_rows import ScoreRow, VectorMoments, VectorRow
+from training.score_rows import ScoreRow, VectorMoments, VectorRow, decayed
 from training.sources import Sources, Vectors
 
 ITEMS_BACK = 20  # of a past in training; by then the weight is 0.6^20, less than 1e-4
@@ -71,16 +71,15 @@ class TextLink:
         self.answers_ID = unit(centred_ID @ answer_DD).astype(np.float32)
 
     def score(self, queries: Queries, rows: Ints) -> Scores:
-        return np.asarray(self._asked(queries, rows) @ self.answers_ID.T, dtype=np.float32)
+        history_BI = mean_rows(decayed_history(queries, rows, self.options.history_decay))
+        return np.asarray((history_BI @ self.asks_ID) @ self.answers_ID.T, dtype=np.float32)
 
     def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
-        asked_BD = self._asked(queries, rows)
-        return [VectorRow(asked_D, self.answers_ID, self._of_answers) for asked_D in asked_BD]
-
-    def _asked(self, queries: Queries, rows: Ints) -> Scores:
-        """The histories' vectors [B, D]."""
-        history_BI = mean_rows(decayed_history(queries, rows, self.options.history_decay))
-        return np.asarray(history_BI @ self.asks_ID, dtype=np.float32)
+        found: list[ScoreRow] = []
+        for items, weights in decayed(queries, rows, self.options.history_decay):
+            asked_D = weights @ self.asks_ID[items] / max(float(weights.sum()), 1.0)
+            found.append(VectorRow(asked_D, self.answers_ID, self._of_answers))
+        return found
 
     @cached_property
     def _of_answers(self) -> VectorMoments:

@@ -17,7 +17,7 @@ from training.channel_state import Kinds
 from training.events import Events
 from training.profiles import decayed_history
 from training.queries import Queries
-from training.score_rows import ScoreRow, added_up, each_row, entries_of
+from training.score_rows import ScoreRow, added_up, decayed, entries_of
 
 
 class TransitionOptions(BaseModel):
@@ -64,10 +64,9 @@ class Transitions:
         return np.asarray((history_BI @ self.weights_II).toarray(), dtype=np.float32)
 
     def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
-        history_BI = decayed_history(queries, rows, self.options.history_decay)
         return [
-            added_up(*entries_of(self.weights_II, *own), queries.num_items)
-            for own in each_row(history_BI)
+            added_up(*entries_of(self.weights_II, *told), queries.num_items)
+            for told in decayed(queries, rows, self.options.history_decay)
         ]
 
 

@@ -9,16 +9,22 @@ import scipy.sparse as sp
 from training import term_rows, trend_rows
 from training.baselines import DAY_US
 from training.blend import standardised
-from training.profiles import TrendingCounts
+from training.events import Events
+from training.profiles import FriendsTaste, TermProfile, TrendingCounts
+from training.queries import Queries, Ragged, asking
 from training.score_rows import DenseRow, ScoreRow, SparseRow, VectorMoments, VectorRow, added_up
-from training.served import Voice
+from training.served import Served, Voice
 from training.term_rows import TermIndex
+from training.text_link import TextLink, TextLinkOptions
+from training.transitions import TransitionOptions, Transitions
 from training.trend_rows import TrendRow, interval_around
 
 NUM_ITEMS = 500
 RNG = np.random.default_rng(3)
 THERE_IG = RNG.random((NUM_ITEMS, 40)) < 0.2
 TERMS_IG = sp.csr_matrix((RNG.random((NUM_ITEMS, 40)) * THERE_IG).astype(np.float32))
+SQUARE_II = np.maximum(RNG.random((NUM_ITEMS, NUM_ITEMS), np.float32) - 0.95, 0.0)
+VECTORS = RNG.standard_normal((NUM_ITEMS, 16)).astype(np.float32)
 ALL = np.arange(NUM_ITEMS)
 
 
@@ -145,6 +151,54 @@ def test_what_trends_keeps_its_moments_between_and_after_take_ups(after_days: fl
         assert moments.mean == pytest.approx(exact.mean(), rel=1e-6)
         assert moments.spread == pytest.approx(exact.std(), rel=1e-6)
         channel.add(number, at_us)
+
+
+def asked_by(histories: list[list[int]], users: list[int]) -> Queries:
+    ends = np.cumsum([len(own) for own in histories])
+    starts = np.append(0, ends[:-1])
+    flat = np.array([item for own in histories for item in own], np.int64)
+    none = np.empty(0, np.int64)
+    ids, never = np.empty(NUM_ITEMS, object), np.zeros(NUM_ITEMS, np.int64)
+    events = Events(ids[:5], ids, never, none, none, none, none.astype(bool), 1, 1)
+    at_us = np.full(len(users), 1_000 * DAY_US)
+    return asking(events, np.array(users), at_us, Ragged(flat, starts, ends))
+
+
+def channels() -> list[Any]:
+    """One of each kind that does not write its scores down, over random state."""
+    kept = {
+        Transitions: {"options": TransitionOptions(), "weights_II": sp.csr_matrix(SQUARE_II)},
+        TextLink: {"options": TextLinkOptions(), "asks_ID": VECTORS, "answers_ID": VECTORS[::-1]},
+        FriendsTaste: {"taste_UI": sp.csr_matrix(SQUARE_II[:5])},
+        TermProfile: {"decay": 0.8, "terms_IG": TERMS_IG, "terms_GI": sp.csr_matrix(TERMS_IG.T)},
+        TrendingCounts: {
+            "half_life_days": 30.0,
+            "counted_at_us": 990 * DAY_US,
+            "count_I": RNG.exponential(2.0, NUM_ITEMS),
+        },
+    }
+    made = []
+    for kind, state in kept.items():
+        channel: Any = object.__new__(kind)
+        vars(channel).update(state)
+        made.append(channel)
+    return made
+
+
+@pytest.mark.parametrize("walked", [0, 50_000])
+def test_voices_say_what_the_scores_of_all_items_say(
+    walked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Histories with repeats, of one item and of none; a user that training did not know."""
+    monkeypatch.setattr(term_rows, "WALKED_WHOLE", walked)
+    queries = asked_by([[3, 9, 9, 40, 2], [7], [], list(range(60))], [0, 1, 4, -1])
+    own, rows = channels(), np.arange(4)
+    served = Served(np.array([[1.0, 0.3, 0.4, 0.5, 0.6, 0.7]]), (), tuple(own))
+    terms_KBI = served.terms(queries, rows)
+    assert terms_KBI.any(axis=(1, 2)).all()
+    for row, voices in enumerate(served.voices(queries, rows)):
+        for place, voice in enumerate(voices):
+            np.testing.assert_allclose(voice.at(ALL), terms_KBI[place, row], atol=2e-5)
 
 
 def test_an_interval_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
