@@ -11,7 +11,8 @@ it, about a longer one.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ import torch
 from serving.api import Context, Degradation
 from serving.filters import Allowed, Rule, none_but, places_in
 from serving.index import NearestItems, Ordered, by_score
+from serving.quotas import Quotas
 from serving.snapshot import Mask, Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
@@ -223,7 +225,7 @@ class TwoTowerChannel:
 
 def make_channels(snapshot: Snapshot, at_us: int) -> list[Channel]:
     """All channels that the bundle has the means for, without those that a better one replaces."""
-    served = snapshot.bundle.served.channels
+    served: Sequence[Any] = snapshot.bundle.served.channels
     places = {channel.name: place for place, channel in enumerate(served)}
     channels: list[Channel] = [
         SaidChannel(places[name], name, index_of(served[places[name]]))
@@ -241,6 +243,7 @@ def make_channels(snapshot: Snapshot, at_us: int) -> list[Channel]:
     return channels
 
 
+@lru_cache(maxsize=1)  # a new snapshot of the same bundle has the same channel
 def index_of(channel: object) -> NearestItems | None:
     """Of the vectors by which a channel scores items."""
     return NearestItems(channel.answers_ID) if isinstance(channel, TextLink) else None
@@ -248,16 +251,22 @@ def index_of(channel: object) -> NearestItems | None:
 
 @stage("channels")
 def gather(
-    channels: Sequence[Channel], question: Question, limit: int
+    channels: Sequence[Channel], question: Question, quotas: Quotas
 ) -> tuple[Positions, list[str]]:
     """Candidates of all channels, each once, and the channel that ranked each highest.
 
-    A tie between channels goes to the earlier one in the list.
+    A tie between channels goes to the earlier one in the list. Where there are too many, those stay
+    that some channel ranked highest.
     """
     first: dict[int, tuple[int, str]] = {}
     for channel in channels:
-        for place, position in enumerate(channel.candidates(question, limit).tolist()):
+        if not quotas.of(channel.name):
+            continue
+        found = channel.candidates(question, quotas.of(channel.name)).tolist()
+        for place, position in enumerate(found):
             if position not in first or place < first[position][0]:
                 first[position] = (place, channel.name)
-    positions = np.fromiter(first, np.int64, len(first))
-    return positions, [name for _, name in first.values()]
+    kept = list(first.items())
+    if quotas.together is not None and len(kept) > quotas.together:
+        kept = sorted(kept, key=lambda one: one[1][0])[: quotas.together]
+    return np.array([item for item, _ in kept], np.int64), [name for _, (_, name) in kept]

@@ -11,6 +11,7 @@ from serving.api import MAX_DIVERSITY, MAX_EXPLORE
 from serving.clock import ClockName
 from serving.evidence import MIN_FRIENDS
 from serving.models import EMBEDDED_MODEL
+from serving.quotas import read_quotas
 
 KEYS_VARIABLE = "POTLUCK_API_KEYS"
 UserIds = Literal["hash", "clear", "none"]
@@ -28,6 +29,10 @@ class ServingConfig(BaseModel):
     """`data` goes on from the end of the bundle's data: for archived data sets."""
     candidates_per_channel: int = Field(default=100, ge=1, le=10_000)
     """Each channel's share of the ranker's work; cost grows with the sum over channels."""
+    quotas: dict[str, int] = {}
+    """Other shares, as `trending:200,friends:0`; 0 leaves a channel out (serving/quotas.py)."""
+    max_candidates: int | None = Field(default=None, ge=1)
+    """At most so many are ranked, those that a channel put highest; none for all proposed."""
     diversity: float = Field(default=0.0, ge=0, le=MAX_DIVERSITY)
     """How much the items of a slate are to differ, where a request does not say. Up to 0.5 no loss
     of accuracy was measured; 0.9 costs a fifth (docs/adr/0017-choosing-the-slate.md)."""
@@ -85,6 +90,11 @@ class ServingConfig(BaseModel):
     Further replicas make better use of further cores (docs/adr/0018-batching-and-threads.md)."""
     explainer_replicas: int = Field(default=1, ge=0)
     """0 starts no language model; `explain: llm` is then answered by templates."""
+
+    @field_validator("quotas", mode="before")
+    @classmethod
+    def _reads_quotas(cls, given: object) -> object:
+        return read_quotas(given) if isinstance(given, str) else given
 
     @field_validator("explainer_url")
     @classmethod

@@ -23,6 +23,7 @@ from serving.guards import Guards
 from serving.item_changes import take_in
 from serving.item_pushes import PushReader, pushes_beside
 from serving.pointer import target
+from serving.quotas import Quotas
 from serving.ranker import SlateRanker
 from serving.rollout import bundle_folder
 from serving.snapshot import Snapshot
@@ -164,7 +165,11 @@ class Live:
                 self._store,
                 clock,
                 open_snapshot(bundle, snapshot) if snapshot else Snapshot.from_bundle(bundle),
-                candidates_per_channel=self._config.candidates_per_channel,
+                quotas=Quotas(
+                    self._config.candidates_per_channel,
+                    self._config.quotas,
+                    self._config.max_candidates,
+                ),
                 min_friends=self._config.min_friends,
                 guards=self.guards,
             ),

@@ -32,6 +32,7 @@ from serving.evidence import gather as gather_facts
 from serving.filters import Allowed, allowed_items
 from serving.guards import Guards
 from serving.phrases import Language
+from serving.quotas import Quotas
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
 from serving.users import Row, User, UserReader, own_words
@@ -80,7 +81,7 @@ class SlateRanker:
         clock: Clock,
         snapshot: Snapshot | None = None,
         *,
-        candidates_per_channel: int = 100,
+        quotas: Quotas | None = None,
         min_friends: int = MIN_FRIENDS,
         guards: Guards | None = None,
     ) -> None:
@@ -91,7 +92,7 @@ class SlateRanker:
         self.voices = Voices(self.snapshot)
         channels = make_channels(self.snapshot, clock.now_us())
         self._channels = guards.around(channels) if guards else channels
-        self._limit = candidates_per_channel
+        self._quotas = quotas or Quotas()
         self._min_friends = min_friends
         self._sources = sources_of(bundle.schema)
 
@@ -109,7 +110,7 @@ class SlateRanker:
         allowed = allowed_items(self.snapshot, user, request.filters, at_us)
         said = self.voices.say(user, at_us)
         question = Question(self.snapshot, user, request.context, at_us, allowed, said)
-        positions, channels = gather(self._channels, question, self._limit)
+        positions, channels = gather(self._channels, question, self._quotas)
         positions, channels = self._with_allow_list(positions, channels, allowed, request.filters)
         if not len(positions):
             return Slate(user, at_us, (), self.snapshot.version, tuple(question.degraded))
@@ -161,7 +162,7 @@ class SlateRanker:
         allowed = allowed_items(self.snapshot, user, Filters(), at_us)
         said = self.voices.say(user, at_us)
         question = Question(self.snapshot, user, context, at_us, allowed, said)
-        positions, _ = gather(self._channels, question, self._limit)
+        positions, _ = gather(self._channels, question, self._quotas)
         positions = np.union1d(positions, [position]).astype(np.int64)
         items, own = (
             self.snapshot.tokens(positions, at_us),

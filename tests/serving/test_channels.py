@@ -24,6 +24,7 @@ from serving.channels import (
     make_channels,
 )
 from serving.index import by_score
+from serving.quotas import CHANNELS, Quotas, read_quotas
 from serving.ranker import SlateRanker
 from serving.snapshot import Positions
 from serving.users import User
@@ -222,7 +223,7 @@ def test_a_candidate_is_kept_once_under_the_channel_that_ranked_it_highest(
     ranker: SlateRanker, stranger: User
 ) -> None:
     channels = [ListedChannel("a", 1, 2, 3), ListedChannel("b", 2, 4), ListedChannel("c", 5, 4)]
-    positions, names = gather(channels, ask(ranker, stranger), 3)
+    positions, names = gather(channels, ask(ranker, stranger), Quotas(3))
     assert dict(zip(positions.tolist(), names, strict=True)) == {
         1: "a",
         2: "b",
@@ -232,7 +233,26 @@ def test_a_candidate_is_kept_once_under_the_channel_that_ranked_it_highest(
     }
 
 
+def test_quotas_are_by_channel_and_together(ranker: SlateRanker, stranger: User) -> None:
+    channels = [ListedChannel("a", 1, 2, 3), ListedChannel("b", 4, 5, 6), ListedChannel("c", 7)]
+    question = ask(ranker, stranger)
+    positions, _ = gather(channels, question, Quotas(2, {"b": 3, "c": 0}))
+    assert positions.tolist() == [1, 2, 4, 5, 6]
+    positions, names = gather(channels, question, Quotas(3, together=4))
+    assert positions.tolist() == [1, 4, 7, 2]
+    assert names == ["a", "b", "c", "a"]
+
+
+def test_quotas_name_channels_that_there_are(ranker: SlateRanker) -> None:
+    made = {channel.name for channel in make_channels(ranker.snapshot, ranker.clock.now_us())}
+    assert made <= set(CHANNELS)
+    assert read_quotas("trending:200,friends:0") == {"trending": 200, "friends": 0}
+    for wrong in ("trendy:5", "trending", "trending:-1"):
+        with pytest.raises(ValueError, match=r"trending:200 \(channels: two_tower"):
+            read_quotas(wrong)
+
+
 def test_no_channel_no_candidate(ranker: SlateRanker, stranger: User) -> None:
-    positions, names = gather([TrendingChannel()], ask(ranker, stranger, NOTHING), 3)
+    positions, names = gather([TrendingChannel()], ask(ranker, stranger, NOTHING), Quotas(3))
     assert len(positions) == 0
     assert names == []

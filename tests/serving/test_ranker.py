@@ -10,6 +10,7 @@ from feast import FeatureStore
 from serving.api import Context, Filters, RecommendRequest
 from serving.errors import UnknownItemError
 from serving.evidence import MIN_WEIGHT
+from serving.quotas import Quotas
 from serving.ranker import Ranked, SlateRanker
 from serving.users import User
 from tests.serving.askers import REGULARS, ask_user
@@ -137,7 +138,7 @@ def test_an_allow_list_is_ranked_whole(ranker: SlateRanker) -> None:
 
 
 def test_an_item_no_channel_thought_of_says_so(ranker: SlateRanker, store: FeatureStore) -> None:
-    narrow = SlateRanker(ranker.bundle, store, ranker.clock, candidates_per_channel=1)
+    narrow = SlateRanker(ranker.bundle, store, ranker.clock, quotas=Quotas(1))
     items = slate(narrow, REGULARS[0], 100, allow=ranker.snapshot.item_ids)
     channels = {item.channel for item in items}
     assert "allow_list" in channels
