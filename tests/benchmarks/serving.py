@@ -48,7 +48,7 @@ OPEN_SHARE = 0.5  # of the application's own throughput: a load that it should b
 OPEN_CONNECTIONS = 64
 NUM_USERS = 5_000
 NUM_CPUS = 8
-CHANNELS = 4  # of those that propose, so many at the least have different items
+CHANNELS = 5  # of seven that propose, so that at least as many as were asked for are ranked
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
