@@ -54,9 +54,12 @@ class NearestItems:
         exact_below: int = EXACT_BELOW,
     ) -> None:
         """`positions` [N] are ascending; None for all items."""
-        self._vectors_ID, self._is_all = vectors_ID, positions is None
+        self._vectors_ID = vectors_ID
         self._positions = np.arange(len(vectors_ID)) if positions is None else positions
         self._index = None if len(self) < exact_below else self._build()
+        # In one piece: to pick rows together for each question takes longer than the products.
+        is_few = positions is not None and self._index is None
+        self._few_ND = vectors_ID[self._positions] if is_few else None
 
     def __len__(self) -> int:
         return len(self._positions)
@@ -68,11 +71,17 @@ class NearestItems:
             found = self._positions
             if self._index is not None and num <= MOST:
                 found = self._looked_up(asked_D, num)
-            is_all = self._is_all and found is self._positions  # then nothing need be copied
-            vectors = self._vectors_ID if is_all else self._vectors_ID[found]
-            return by_score(found, vectors @ asked_D, above)(num)
+            return by_score(found, self._vectors_of(found) @ asked_D, above)(num)
 
         return first
+
+    def _vectors_of(self, found: Positions) -> Vectors:
+        """Not copied where all are asked for."""
+        if found is not self._positions:
+            return self._vectors_ID[found]
+        if self._few_ND is not None:
+            return self._few_ND
+        return self._vectors_ID if len(found) == len(self._vectors_ID) else self._vectors_ID[found]
 
     def _looked_up(self, asked_D: Vectors, num: int) -> Positions:
         """About the `num` nearest, in no order; all items where the lists hold fewer."""
