@@ -30,13 +30,12 @@ from serving.event_log import LogReader
 from serving.feedback import Rejections
 from serving.intake import Counts
 from serving.live import Live
-from serving.ranker import Slate
+from serving.ranker import Slate, SlateRanker
 from serving.rollout import bundle_folder
 from training.bundle import load_bundle
 from training.command import exit_status
 
 BLOCK_USERS = 2_000  # some seconds of work; Ray Data costs about 50 ms a block
-NO_DEADLINE_MS = 3_600_000.0  # nobody waits: a channel that is slow speaks all the same
 RECEIPT = "_batch.json"  # readers of Parquet folders pass over such names
 
 SCHEMA = pa.schema(
@@ -82,13 +81,14 @@ class Scorer:
 
     def __init__(self, job: BatchJob) -> None:
         torch.set_num_threads(1)  # there is a worker for each core
-        given = {"bundle": job.bundle, "repo": job.repo, "channel_deadline_ms": NO_DEADLINE_MS}
         store = FeatureStore(repo_path=str(job.repo))
+        live = Live(ServingConfig(bundle=job.bundle, repo=job.repo), store).state
+        bundle, snapshot = live.ranker.bundle, live.snapshot
         self._k = job.k
-        self._ranker = Live(ServingConfig.model_validate(given), store).state.ranker
-        self._ranker.clock = Standstill(instant(job.at_us))
-        snapshot = self._ranker.snapshot
-        since_us = microseconds(snapshot.bundle.as_of)
+        # Of the live ranker's channels some keep the instant that they were made at, and all are
+        # left out when they are late; here nobody waits.
+        self._ranker = SlateRanker(bundle, store, Standstill(instant(job.at_us)), snapshot)
+        since_us = microseconds(bundle.as_of)
         self._rejections = Rejections()
         self._rejections.add(LogReader(job.feedback_log, since_us=since_us).new())
         Counts(snapshot, job.feedback_log).catch_up(snapshot)
