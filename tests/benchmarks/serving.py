@@ -48,7 +48,7 @@ OPEN_SHARE = 0.5  # of the application's own throughput: a load that it should b
 OPEN_CONNECTIONS = 64
 NUM_USERS = 5_000
 NUM_CPUS = 8
-CHANNELS = 5  # of seven that propose, so that at least as many as were asked for are ranked
+CHANNELS = 5  # of seven that propose: together they propose more than are to be ranked
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,6 +101,7 @@ def served(args: argparse.Namespace, scale: Path, folder: Path) -> Iterator[None
         "repo": own_repo(scale, folder),
         "feedback_log": folder / "feedback.jsonl",
         "candidates_per_channel": args.candidates // CHANNELS,
+        "max_candidates": args.candidates,
     }
     # No language model: sentences are templates here, and its weights would fill the machine.
     application = build({**settings, "clock": "data", "explainer_replicas": 0})
