@@ -56,9 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--source", help="folder with the publisher's files (not for world)")
     parser.add_argument("--seed", default="7")
-    parser.add_argument(
-        "--ablate", help="sources to retrain without; default social for world"
-    )
+    parser.add_argument("--ablate", help="sources to retrain without; default social for world")
     return parser.parse_args()
 
 
