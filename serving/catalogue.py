@@ -53,7 +53,7 @@ class Catalogue:
         self.item_ids = ByPosition(num, lambda place: str(self._value("item_id", place)))
         self.titles = ByPosition(num, lambda place: str(self._value("title", place)))
         self.category = ByPosition(num, self._category)
-        self.categories = ByPosition(num, lambda place: frozenset(self.listed_categories(place)))
+        self.categories = ByPosition(num, self._category_set)
 
     def __len__(self) -> int:
         return len(self.position)
@@ -66,10 +66,13 @@ class Catalogue:
         """Since when an item can be taken up."""
         return int(str(self._value("available_at_us", position)))
 
-    def listed_categories(self, position: int) -> tuple[str, ...]:
-        """In the order of the data."""
-        found = self._value("categories", position)
-        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+    def texts(self, name: str, positions: Positions) -> list[str]:
+        """A column of text of several items [C], which takes as long as of one."""
+        return [str(value) for value in self._values(name, positions)]
+
+    def listed_categories(self, positions: Positions) -> list[tuple[str, ...]]:
+        """Of several items [C], each in the order of the data."""
+        return [entries(value) for value in self._values("categories", positions)]
 
     def memberships(self, positions: Positions) -> npt.NDArray[np.float32]:
         """1 where an item [C] is of a category [G]: of all that these items have, by name."""
@@ -79,7 +82,7 @@ class Catalogue:
         places = [i for i, position in enumerate(positions.tolist()) if position in self._changed]
         if places:
             kept = ~np.isin(rows, places)
-            own = [self.listed_categories(int(positions[place])) for place in places]
+            own = self.listed_categories(positions[places])
             rows = np.append(rows[kept], np.repeat(places, [len(listed) for listed in own]))
             names = np.append(names[kept], [name for listed in own for name in listed])
         found, codes = np.unique(names.astype(str), return_inverse=True)
@@ -121,11 +124,26 @@ class Catalogue:
         found = self._value("category", position)
         return None if found is None else str(found)
 
+    def _category_set(self, position: int) -> frozenset[str]:
+        return frozenset(entries(self._value("categories", position)))
+
+    def _values(self, name: str, positions: Positions) -> list[object]:
+        found: list[object] = self._columns[name].take(pa.array(positions)).to_pylist()
+        if self._changed:
+            own = [self._changed.get(position, {}) for position in positions.tolist()]
+            found = [new.get(name, old) for new, old in zip(own, found, strict=True)]
+        return found
+
     def _value(self, name: str, position: int) -> object:
         changed = self._changed.get(position)
         if changed is not None and name in changed:
             return changed[name]
         return self._columns[name][position].as_py()  # type: ignore[no-any-return]
+
+
+def entries(value: object) -> tuple[str, ...]:
+    """Of a list, in the order of the data; none of null."""
+    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
 
 
 def one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -122,6 +123,14 @@ class ItemFacts:
     popularity_rank: int | None = None
     """0 for the most popular lately; None when nobody has taken it up."""
 
+    @cached_property
+    def spelled(self) -> dict[str, str]:
+        """The terms by `spelling`; of those that people take for one, the first."""
+        found: dict[str, str] = {}
+        for term in self.terms:
+            found.setdefault(spelling(term), term)
+        return found
+
 
 @dataclass(frozen=True)
 class Past:
@@ -144,7 +153,7 @@ class Past:
         holders: dict[str, list[int]] = {}
         for place, item in enumerate(self.items):
             if places.setdefault(item.item_id, place) == place:
-                for term in set(map(spelling, item.terms)):
+                for term in item.spelled:
                     holders.setdefault(term, []).append(place)
         object.__setattr__(self, "places", places)
         object.__setattr__(self, "holders", holders)
@@ -235,9 +244,8 @@ def weighed(facts: Sequence[Fact], weights: Mapping[str, float]) -> tuple[Fact, 
 
 def closest(item: ItemFacts, past: Past, neighbours: Mapping[str, float]) -> list[int]:
     """Places of related take-ups: item-to-item similarity first, then terms in common."""
-    terms = set(map(spelling, item.terms))
     alike: dict[int, int] = {}
-    for term in terms:
+    for term in item.spelled:
         for place in past.holders.get(term, ()):
             alike[place] = alike.get(place, 0) + 1
     near = {past.places[own]: value for own, value in neighbours.items() if own in past.places}
@@ -248,11 +256,11 @@ def closest(item: ItemFacts, past: Past, neighbours: Mapping[str, float]) -> lis
 def shared_terms(item: ItemFacts, past: Past) -> list[str]:
     """Terms of the item that some take-up has too; of spellings that differ only in case or in
     marks ("crime", "Crime") the first stands. An item's own name as its tag says nothing."""
-    first: dict[str, str] = {}
-    for term in item.terms:
-        if spelling(term) in past.holders and spelling(term) != spelling(item.title):
-            first.setdefault(spelling(term), term)
-    return list(first.values())
+    return [
+        term
+        for spelled, term in item.spelled.items()
+        if spelled in past.holders and spelled != spelling(item.title)
+    ]
 
 
 def text_facts(percent: int | None, sources: Sources) -> tuple[Fact, ...]:

@@ -20,24 +20,16 @@ from serving.channels import Question, gather, make_channels
 from serving.choosing import Chosen, SlateOptions, choose
 from serving.clock import Clock
 from serving.counterfactuals import Counterfactual, counterfactual
-from serving.evidence import (
-    MIN_FRIENDS,
-    Evidence,
-    Fact,
-    Past,
-    text_facts,
-    weighed,
-)
-from serving.evidence import gather as gather_facts
+from serving.evidence import MIN_FRIENDS, Evidence, Fact
 from serving.filters import Allowed, allowed_items
 from serving.guards import Guards
 from serving.phrases import Language
 from serving.quotas import Quotas
+from serving.slate_facts import SlateFacts
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
-from serving.users import Row, User, UserReader, own_words
+from serving.users import Row, User, UserReader
 from serving.voices import Said, Voices
-from serving.weights import sources_of, weigh
 from training.attribution import attribute
 from training.bundle import Bundle
 from training.tokens import SideTokens
@@ -93,8 +85,7 @@ class SlateRanker:
         channels = make_channels(self.snapshot, clock.now_us())
         self._channels = guards.around(channels) if guards else channels
         self._quotas = quotas or Quotas()
-        self._min_friends = min_friends
-        self._sources = sources_of(bundle.schema)
+        self._facts = SlateFacts(self.snapshot, self.voices, min_friends)
 
     def recommend(
         self,
@@ -227,9 +218,9 @@ class SlateRanker:
         scores = found.scores_BC[0].numpy()
         facts: list[tuple[Fact, ...]] = [() for _ in positions]
         if explain != "none":
-            facts = self._facts(user, positions, at_us)
+            facts = self._facts.gather(user, positions)
         if explain in ("llm", "stream"):
-            facts = self._weighed(user, positions, scores, at_us, facts)
+            facts = self._facts.weighed(user, positions, scores, at_us, facts)
         probabilities = self.bundle.calibration.probability(scores)
         sources, snapshot = self.bundle.model.sources, self.snapshot
         return Slate(
@@ -254,71 +245,6 @@ class SlateRanker:
             ),
             snapshot.version,
         )
-
-    @stage("facts")
-    def _facts(self, user: User, positions: Positions, at_us: int) -> list[tuple[Fact, ...]]:
-        """What may be said of each item."""
-        snapshot = self.snapshot
-        past = self._past(user)
-        own = {snapshot.position[item.item_id]: item.item_id for item in past.items}
-        facts = []
-        for position in positions.tolist():
-            near, similarities = snapshot.neighbours(position)
-            neighbours = {
-                own[i]: similarity
-                for i, similarity in zip(near.tolist(), similarities.tolist(), strict=True)
-                if i in own
-            }
-            item_id = snapshot.item_ids[position]
-            facts.append(
-                gather_facts(
-                    snapshot.facts(position, snapshot.popularity.rank(position)),
-                    past,
-                    neighbours,
-                    max((counts.get(item_id, 0) for counts in user.others.values()), default=0),
-                    sources=self._sources,
-                    min_friends=self._min_friends,
-                )
-            )
-        return facts
-
-    @stage("weighing")
-    def _weighed(
-        self,
-        user: User,
-        positions: Positions,
-        scores: npt.NDArray[np.float64],
-        at_us: int,
-        facts: list[tuple[Fact, ...]],
-    ) -> list[tuple[Fact, ...]]:
-        """The facts, and that of close text, with what the model made of each."""
-        text = [text_facts(p, self._sources) for p in self._text_percents(user, positions)]
-        facts = [(*own, *more) for own, more in zip(facts, text, strict=True)]
-        weights = weigh(self.snapshot, self.voices, user, positions, at_us, scores, facts)
-        return [weighed(own, given) for own, given in zip(facts, weights, strict=True)]
-
-    def _past(self, user: User) -> Past:
-        """The user's take-ups that the catalogue has, without any that the user hid since."""
-        snapshot = self.snapshot
-        kept = [
-            (snapshot.facts(snapshot.position[item], -1), action, at)
-            for item, action, at in zip(user.history, user.actions, user.taken_at_us, strict=True)
-            if item in snapshot.position and item not in user.rejected
-        ]
-        return Past(
-            items=[item for item, _, _ in kept],
-            actions=[action for _, action, _ in kept],
-            at_us=[at for _, _, at in kept],
-        )
-
-    def _text_percents(self, user: User, positions: Positions) -> list[int | None]:
-        """Of how many percent of the catalogue the text is further from the user's own words."""
-        own, vectors = own_words(user, self.bundle.schema), self.snapshot.vectors
-        if own is None or vectors is None or vectors.shape[1] != len(own):
-            return [None] * len(positions)
-        closeness = vectors @ own
-        below = np.searchsorted(np.sort(closeness), closeness[positions]) / len(closeness)
-        return (100 * below).astype(int).tolist()  # type: ignore[no-any-return]
 
 
 def marked(items: tuple[Ranked, ...], chosen: Chosen) -> tuple[Ranked, ...]:

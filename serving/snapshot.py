@@ -10,7 +10,7 @@ come first, in its order, so that what its channels learnt of them stays in plac
 
 import dataclasses
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -124,13 +124,7 @@ class Snapshot:
     @property
     def terms(self) -> ByPosition[tuple[str, ...]]:
         """Keywords and categories of each item, strongest first."""
-        return ByPosition(len(self), self._terms)
-
-    def _terms(self, position: int) -> tuple[str, ...]:
-        keywords = item_fields(self.bundle.schema, "sequence", "keyword")[:1]
-        own = [w for view, spec in keywords for w in self.entries(view.name, spec.name, position)]
-        given = self.catalogue.listed_categories(position)
-        return tuple(dict.fromkeys((*own, *given)))[:MAX_TERMS]
+        return ByPosition(len(self), lambda place: self.facts(np.array([place]))[0].terms)
 
     def place(self, item_id: str) -> int:
         """Position of an item. Raises UnknownItemError."""
@@ -196,19 +190,33 @@ class Snapshot:
         order = top[np.argsort(-values[top], kind="stable")][:num]
         return {position: rank for rank, position in enumerate(order.tolist())}
 
-    def facts(self, position: int, rank: int) -> ItemFacts:
-        """What may be said of an item, given its popularity rank (-1 for none)."""
-        return ItemFacts(
-            item_id=self.item_ids[position],
-            title=self.titles[position],
-            terms=self.terms[position],
-            categories=self.categories[position],
-            popularity_rank=rank if rank >= 0 else None,
-        )
+    def facts(self, positions: Positions, ranks: Sequence[int] | None = None) -> list[ItemFacts]:
+        """What may be said of items [C], given their popularity ranks (-1 for none)."""
+        keywords: list[list[str]] = [[] for _ in positions]
+        for view, spec in item_fields(self.bundle.schema, "sequence", "keyword")[:1]:
+            keywords = self.views[view.name].entries(spec.name, positions)
+        categories = self.catalogue.listed_categories(positions)
+        return [
+            ItemFacts(
+                item_id=item_id,
+                title=title,
+                terms=tuple(dict.fromkeys((*words, *given)))[:MAX_TERMS],
+                categories=frozenset(given),
+                popularity_rank=rank if rank >= 0 else None,
+            )
+            for item_id, title, words, given, rank in zip(
+                self.catalogue.texts("item_id", positions),
+                self.catalogue.texts("title", positions),
+                keywords,
+                categories,
+                [-1] * len(positions) if ranks is None else ranks,
+                strict=True,
+            )
+        ]
 
     def entries(self, view: str, field: str, position: int) -> list[str]:
         """The entries of a list that an item view holds, as the feature store has them."""
-        return self.views[view].entries(field, position)
+        return self.views[view].entries(field, np.array([position]))[0]
 
     @stage("item_encode")
     @torch.inference_mode()

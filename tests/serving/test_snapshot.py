@@ -96,7 +96,7 @@ def test_ranks_count_from_the_most_popular_and_leave_out_the_untouched(
     assert sorted(ranks[ranked]) == list(range(len(ranked)))
     assert (np.diff(values[ranked[np.argsort(ranks[ranked])]]) <= 0).all()
     assert ranks[snapshot.position["i0000014"]] == -1  # nobody took it up
-    assert snapshot.facts(14, -1).popularity_rank is None
+    assert snapshot.facts(np.array([14]), [-1])[0].popularity_rank is None
 
 
 def test_text_vectors_have_length_one(snapshot: Snapshot) -> None:

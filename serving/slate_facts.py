@@ -1,0 +1,98 @@
+"""Slate facts: what may be said of each item of a slate to this user, gathered and weighed.
+
+In: a user and the positions of a slate. Out: facts for each item, see serving/evidence.py. Whatever
+columns say of items is read for all of them at once.
+"""
+
+# Shapes: k slate, N neighbours
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.evidence import Fact, Past, gather, text_facts, weighed
+from serving.snapshot import Positions, Snapshot
+from serving.timing import stage
+from serving.users import User, own_words
+from serving.voices import Voices
+from serving.weights import sources_of, weigh
+
+
+class SlateFacts:
+    """Gathers the facts of one replica's slates."""
+
+    def __init__(self, snapshot: Snapshot, voices: Voices, min_friends: int) -> None:
+        self._snapshot, self._voices, self._min_friends = snapshot, voices, min_friends
+        self._schema = snapshot.bundle.schema
+        self._sources = sources_of(self._schema)
+
+    @stage("facts")
+    def gather(self, user: User, positions: Positions) -> list[tuple[Fact, ...]]:
+        """What may be said of each item [k]."""
+        snapshot, others = self._snapshot, user.others.values()
+        past = self._past(user)
+        ranks = [snapshot.popularity.rank(position) for position in positions.tolist()]
+        items = snapshot.facts(positions, ranks)
+        return [
+            gather(
+                item,
+                past,
+                near,
+                max((counts.get(item.item_id, 0) for counts in others), default=0),
+                sources=self._sources,
+                min_friends=self._min_friends,
+            )
+            for item, near in zip(items, self._near(positions, past), strict=True)
+        ]
+
+    @stage("weighing")
+    def weighed(
+        self,
+        user: User,
+        positions: Positions,
+        scores: npt.NDArray[np.float64],
+        at_us: int,
+        facts: Sequence[tuple[Fact, ...]],
+    ) -> list[tuple[Fact, ...]]:
+        """The facts, and that of close text, with what the model made of each."""
+        text = [text_facts(p, self._sources) for p in self._text_percents(user, positions)]
+        facts = [(*own, *more) for own, more in zip(facts, text, strict=True)]
+        weights = weigh(self._snapshot, self._voices, user, positions, at_us, scores, facts)
+        return [weighed(own, given) for own, given in zip(facts, weights, strict=True)]
+
+    def _past(self, user: User) -> Past:
+        """The user's take-ups that the catalogue has, without any that the user hid since."""
+        known, hidden = self._snapshot.position, set(user.rejected)
+        kept = [
+            (known[item], action, at)
+            for item, action, at in zip(user.history, user.actions, user.taken_at_us, strict=True)
+            if item in known and item not in hidden
+        ]
+        return Past(
+            items=self._snapshot.facts(np.array([position for position, _, _ in kept], np.int64)),
+            actions=[action for _, action, _ in kept],
+            at_us=[at for _, _, at in kept],
+        )
+
+    def _near(self, positions: Positions, past: Past) -> list[dict[str, float]]:
+        """For each item [k] the take-ups that are among its neighbours, and how similar they are.
+        Items that came after the bundle have none."""
+        own = {self._snapshot.position[item_id]: item_id for item_id in past.places}
+        table, near = self._snapshot.bundle.neighbours, [dict[str, float]() for _ in positions]
+        rows = np.flatnonzero(positions < len(table.ids))
+        ids_kN, scores_kN = table.ids[positions[rows]], table.scores[positions[rows]]
+        found = np.isin(ids_kN, list(own))
+        places, ids, scores = rows[np.nonzero(found)[0]], ids_kN[found], scores_kN[found]
+        for place, other, score in zip(places.tolist(), ids.tolist(), scores.tolist(), strict=True):
+            near[place][own[other]] = score
+        return near
+
+    def _text_percents(self, user: User, positions: Positions) -> list[int | None]:
+        """Of how many percent of the catalogue the text is further from the user's own words."""
+        own, vectors = own_words(user, self._schema), self._snapshot.vectors
+        if own is None or vectors is None or vectors.shape[1] != len(own):
+            return [None] * len(positions)
+        closeness = vectors @ own
+        below = np.searchsorted(np.sort(closeness), closeness[positions]) / len(closeness)
+        return (100 * below).astype(int).tolist()  # type: ignore[no-any-return]
