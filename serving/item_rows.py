@@ -42,7 +42,12 @@ class ItemRows:
     """False where `written_at_us` is the end of a bundle's data, not the rows' own times."""
     pushed: dict[int, Row] = field(default_factory=dict)
     """By position: rows that came since the others were read."""
+    changes: Instants = field(init=False)
+    """[I]: how often each row was written to since."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self.changes = np.zeros(len(self.written_at_us), np.int64)
 
     @classmethod
     def of(cls, encoder: Encoder, view: ViewSpec, found: ViewRows, at_us: int) -> "ItemRows":
@@ -82,6 +87,7 @@ class ItemRows:
             self.present[places] = True
             self.written_at_us[places] = [at_us for at_us, _ in taken.values()]
             self.pushed.update(zip(places, rows, strict=True))
+            self.changes[places] += 1
         return places
 
     def row(self, position: int) -> Row | None:
@@ -103,6 +109,15 @@ class ItemRows:
             own = [self.pushed.get(position) for position in positions.tolist()]
             found = [new.get(name) if new else old for new, old in zip(own, found, strict=True)]
         return [list(map(str, one)) if isinstance(one, list | tuple) else [] for one in found]
+
+
+def gathered(
+    views: Mapping[str, ItemRows], positions: npt.NDArray[np.int64], at_us: int
+) -> dict[str, ViewBatch]:
+    """By view, the encoded rows of C items."""
+    index = torch.from_numpy(positions)
+    at = torch.full((len(positions),), at_us, dtype=torch.int64)
+    return {view: rows.gathered(index, at) for view, rows in views.items()}
 
 
 def shown_values(view: ViewSpec, found: ViewRows) -> pa.Table:

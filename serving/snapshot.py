@@ -24,7 +24,8 @@ from serving.errors import UnknownItemError
 from serving.evidence import ItemFacts
 from serving.item_columns import counters, item_fields, unit_vectors
 from serving.item_ids import ItemIds
-from serving.item_rows import ItemRows
+from serving.item_rows import ItemRows, gathered
+from serving.item_tokens import ItemTokens
 from serving.popularity import Popularity
 from serving.timing import stage
 from training.bundle import Bundle
@@ -59,6 +60,7 @@ class Snapshot:
     """The bundle's channels, with counters that go on with `popularity`."""
     version: str
     """Short id of the bundle and of the items' rows."""
+    _item_tokens: ItemTokens = field(repr=False)
     _user_position: dict[str, int] = field(repr=False)
 
     def __len__(self) -> int:
@@ -84,12 +86,13 @@ class Snapshot:
         if len(catalogue) > bundle.items.num_rows:
             larger = tuple(grown(channel, len(catalogue)) for channel in served.channels)
             served = dataclasses.replace(served, channels=larger)
+        numbers = torch.from_numpy(bundle.encoder.item_numbers(list(catalogue.position)))
         return cls(
             bundle=bundle,
             catalogue=catalogue,
             views=views,
             available_at_us=catalogue.available_at_us(),
-            numbers=torch.from_numpy(bundle.encoder.item_numbers(list(catalogue.position))),
+            numbers=numbers,
             vectors=unit_vectors(schema, views),
             popularity=dataclasses.replace(
                 counters(schema, views),
@@ -97,6 +100,7 @@ class Snapshot:
             ),
             served=served,
             version=f"{bundle.version}.{name}",
+            _item_tokens=ItemTokens(bundle.model, views, numbers),
             _user_position={user: i for i, user in enumerate(bundle.seen.user_ids)},
         )
 
@@ -222,14 +226,11 @@ class Snapshot:
     @torch.inference_mode()
     def tokens(self, positions: Positions, at_us: int) -> SideTokens:
         """The model's tokens of C items at an instant."""
-        numbers = self.numbers[torch.from_numpy(positions)]
-        return self.bundle.model.item_tokens(self.batches(positions, at_us), numbers)
+        return self._item_tokens.of(positions, at_us)
 
     def batches(self, positions: Positions, at_us: int) -> dict[str, ViewBatch]:
         """By view, the encoded rows of C items."""
-        index = torch.from_numpy(positions)
-        at = torch.full((len(positions),), at_us, dtype=torch.int64)
-        return {view: rows.gathered(index, at) for view, rows in self.views.items()}
+        return gathered(self.views, positions, at_us)
 
 
 if __name__ == "__main__":

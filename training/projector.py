@@ -104,19 +104,29 @@ class ViewProjector(nn.Module):
         self.register_buffer("half_lives_K", torch.tensor(half_lives), persistent=False)
 
     def forward(self, tables: Vocabularies, batch: ViewBatch) -> Projected:
-        columns = padded(batch.columns)
+        constant = self.constant(tables, batch)
+        if self.moving is None:
+            return constant
+        return dataclasses.replace(constant, hidden_ND=constant.hidden_ND + self.change(batch))
+
+    def constant(self, tables: Vocabularies, batch: ViewBatch) -> Projected:
+        """The same without what depends on the instant."""
         rows_N, there_N1 = batch.rows.clamp(min=0), (batch.rows >= 0)[:, None]
-        fixed = self.fixed_part(tables, columns)
-        hidden_ND = fixed.hidden_ND[rows_N]
-        if self.moving is not None:
-            hidden_ND = hidden_ND + self.moving(self.moving_part(columns, rows_N, batch.at_us))
+        fixed = self.fixed_part(tables, padded(batch.columns))
         return Projected(
-            hidden_ND * there_N1,
+            fixed.hidden_ND[rows_N] * there_N1,
             there_N1[:, 0],
             {name: key[rows_N] * there_N1 for name, key in fixed.keys.items()},
             {name: weight[rows_N] * there_N1 for name, weight in fixed.weights.items()},
             {name: vector[rows_N] * there_N1 for name, vector in fixed.vectors.items()},
         )
+
+    def change(self, batch: ViewBatch) -> Tensor:
+        """What counters and times add to the hidden vectors [N, D] at the instant of asking."""
+        assert self.moving is not None
+        rows_N, there_N1 = batch.rows.clamp(min=0), (batch.rows >= 0)[:, None]
+        moving_part = self.moving_part(padded(batch.columns), rows_N, batch.at_us)
+        return self.moving(moving_part) * there_N1  # type: ignore[no-any-return]
 
     def fixed_part(self, tables: Vocabularies, columns: Columns) -> Projected:
         """What does not depend on the instant, for each of R feature rows."""

@@ -9,7 +9,7 @@ SideTokens: one token a source with its presence, and what the two sides compare
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +118,64 @@ class SideTokenizer(nn.Module):
             parts += self.id_parts(tables, item_ids)
         return self.assemble(parts, given[0])
 
+    def prepare(
+        self,
+        tables: Vocabularies,
+        batches: Mapping[str, ViewBatch],
+        item_ids: Tensor | None = None,
+    ) -> SideTokens:
+        """What of `forward` is the same at every instant and can be kept, of a model in use.
+
+        Counters change with every event: views that have any are left to `finish`. A source with a
+        view in `moving` has the sum of its parts so far for its token, and no prior.
+        """
+        parts = [
+            (self.source_of[name], projector.constant(tables, batches[name]))
+            for name, projector in self.of_views(batches)
+            if not projector.view.of_kind("counter")
+        ]
+        if self.id_sources and item_ids is not None:
+            parts += self.id_parts(tables, item_ids)
+        given = [batch.rows for batch in batches.values()]
+        given += [item_ids] if item_ids is not None else []
+        return self.assemble(parts, given[0], {self.source_of[n] for n in self.moving(batches)})
+
+    def finish(
+        self, tables: Vocabularies, prepared: SideTokens, batches: Mapping[str, ViewBatch]
+    ) -> SideTokens:
+        """`prepared`, in place, becomes what `forward` gives; `batches` has the views in `moving`.
+
+        Of the columns of a view without counters, "time_us" is enough.
+        """
+        hidden: dict[str, Tensor] = {}
+        for name, projector in self.of_views(batches):
+            source = self.source_of[name]
+            place = self.sources.index(source)
+            so_far_ND = hidden.get(source, prepared.tokens[:, place])
+            if not projector.view.of_kind("counter"):
+                hidden[source] = so_far_ND + projector.change(batches[name])
+                continue
+            part = projector(tables, batches[name])
+            hidden[source] = so_far_ND + part.hidden_ND
+            prepared.present[:, place] |= part.present_N
+            prepared.keys.update(part.keys)
+            prepared.weights.update(part.weights)
+            prepared.vectors.update(part.vectors)
+        for source, hidden_ND in hidden.items():
+            place = self.sources.index(source)
+            token_ND, prior_N = self.heads[module_name(source)](hidden_ND)
+            prepared.tokens[:, place], prepared.prior[:, place] = token_ND, prior_N
+        return prepared
+
+    def moving(self, views: Collection[str]) -> list[str]:
+        """Those of the views that say something else at another instant."""
+        return [name for name, projector in self.of_views(views) if projector.moving is not None]
+
+    def of_views(self, views: Collection[str]) -> list[tuple[str, ViewProjector]]:
+        """The views' projectors, in the order of the model."""
+        every = self.projectors.items()
+        return [(n, p) for n, p in every if n in views and isinstance(p, ViewProjector)]
+
     def id_parts(self, tables: Vocabularies, item_ids: Tensor) -> list[tuple[str, Projected]]:
         """The item's own id as a part of each source that speaks of item ids."""
         vector_ND = tables(ID_VOCABULARY, item_ids)
@@ -136,8 +194,16 @@ class SideTokenizer(nn.Module):
             for source in self.id_sources
         ]
 
-    def assemble(self, parts: list[tuple[str, Projected]], like_N: Tensor) -> SideTokens:
-        """Add up each source's parts and stack the sources; a silent source is zero and absent."""
+    def assemble(
+        self,
+        parts: list[tuple[str, Projected]],
+        like_N: Tensor,
+        unfinished: Collection[str] = (),
+    ) -> SideTokens:
+        """Add up each source's parts and stack the sources; a silent source is zero and absent.
+
+        The token of an `unfinished` source stays the sum of its parts.
+        """
         num, device = len(like_N), like_N.device
         tokens, present, prior = [], [], []
         for source in self.sources:
@@ -148,7 +214,9 @@ class SideTokenizer(nn.Module):
                 present.append(torch.zeros(num, dtype=torch.bool, device=device))
                 continue
             hidden_ND = torch.stack([part.hidden_ND for part in own]).sum(0)
-            token_ND, prior_N = self.heads[module_name(source)](hidden_ND)
+            token_ND, prior_N = hidden_ND, torch.zeros(num, device=device)
+            if source not in unfinished:
+                token_ND, prior_N = self.heads[module_name(source)](hidden_ND)
             tokens.append(token_ND.float())
             prior.append(prior_N.float())
             present.append(torch.stack([part.present_N for part in own]).any(0))
