@@ -96,13 +96,8 @@ def attribute(
     in eval mode. `beside` is what the score consists of beside the model's logit.
     """
     subsets_KS, weights_SK = subsets(len(model.sources))
-    num_users, num_subsets = len(user.present), len(subsets_KS)
-    if item.present.dim() == 2:
-        item = item.map(lambda tensor: tensor.expand(num_users, *tensor.shape))
-    mask_NS = subsets_KS.to(user.present.device).repeat_interleave(num_users, 0)
-    every_user = user.map(lambda tensor: again(tensor, num_subsets)).masked(mask_NS)
-    every_item = item.map(lambda tensor: again(tensor, num_subsets)).masked(mask_NS[:, None])
-    values_KBC = model.score(every_user, every_item).double().view(num_subsets, num_users, -1)
+    num_subsets = len(subsets_KS)
+    values_KBC = model.score_masked(user, item, subsets_KS).double()
     weights_SK = weights_SK.to(values_KBC.device)
     # Subsets are numbered by their bits: all sources but one is the last number less that bit.
     without = [num_subsets - 1 - 2**source for source in range(len(model.sources))]
@@ -206,11 +201,6 @@ def _hide(columns: dict[str, Tensor], row: int, part: Hidden) -> None:
             columns[name][row] = 0
         elif name in columns and part.place is not None and part.place < columns[name].shape[1]:
             columns[name][row, part.place] = 0
-
-
-def again(tensor: Tensor, times: int) -> Tensor:
-    """The tensor [B, ...] so many times over, [times * B, ...]."""
-    return tensor.repeat(times, *(1 for _ in tensor.shape[1:]))
 
 
 @functools.cache

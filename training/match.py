@@ -90,36 +90,56 @@ class Match(nn.Module):
             assert isinstance(turn, nn.Linear)
             nn.init.eye_(turn.weight)
         self.scale = math.sqrt(width)
+        own = [(source, source) for source in range(self.num_sources)]
+        for pair in self.pairs:
+            own += [(pair.user_source, pair.item_source)] * (1 if pair.vocabulary is None else 2)
+        user_F, item_F = zip(*own, strict=True)
+        self.user_source_F: Tensor
+        self.item_source_F: Tensor
+        self.register_buffer("user_source_F", torch.tensor(user_F), persistent=False)
+        self.register_buffer("item_source_F", torch.tensor(item_F), persistent=False)
 
     @property
     def num_features(self) -> int:
-        return self.num_sources + sum(1 if p.vocabulary is None else 2 for p in self.pairs)
+        return len(self.user_source_F)
 
     @property
     def compared(self) -> frozenset[str]:
         """Fields whose keys and vectors the tokenizers must hand over."""
         return frozenset(key for p in self.pairs for key in (p.user_key, p.item_key))
 
-    def forward(self, user: SideTokens, item: SideTokens) -> Tensor:
-        """`user` has leading axis [B]; `item` [B, C], or [C] for candidates that all share."""
+    def forward(
+        self, user: SideTokens, item: SideTokens, likeness_BCF: Tensor | None = None
+    ) -> Tensor:
+        """`user` has leading axis [B]; `item` [B, C], or [C] for candidates that all share.
+        `likeness` spares whoever scores the same pairs under many masks its cost.
+        """
+        if likeness_BCF is None:
+            likeness_BCF = self.likeness(user, item)
+        return likeness_BCF * self.there(user, item)
+
+    def likeness(self, user: SideTokens, item: SideTokens) -> Tensor:
+        """The features [B, C, F] as if every source were there: the same under every mask."""
         shared = item.present.dim() == 2
-        features = []
         tokens = zip(user.tokens.unbind(1), item.tokens.unbind(-2), strict=True)
-        for source, (user_BD, item_D) in enumerate(tokens):
-            dot_BC = dots(user_BD, item_D, shared)
-            features.append(dot_BC / self.scale * both(user, item, source, source, shared))
+        features = [dots(user_BD, item_D, shared) / self.scale for user_BD, item_D in tokens]
         for pair in self.pairs:
             if pair.user_key not in user.vectors or pair.item_key not in item.vectors:
                 width = 1 if pair.vocabulary is None else 2
                 features += [torch.zeros_like(features[0])] * width
                 continue
-            there_BC = both(user, item, pair.user_source, pair.item_source, shared)
             vector_BE = user.vectors[pair.user_key]
             if pair.vocabulary is not None:
                 vector_BE = self.turns[module_name(pair.user_key)](vector_BE)
-                features.append(self.overlap(pair, user, item, shared) * there_BC)
-            features.append(dots(vector_BE, item.vectors[pair.item_key], shared) * there_BC)
+                features.append(self.overlap(pair, user, item, shared))
+            features.append(dots(vector_BE, item.vectors[pair.item_key], shared))
         return torch.stack([feature.float() for feature in features], -1)
+
+    def there(self, user: SideTokens, item: SideTokens) -> Tensor:
+        """Whether both sides of a feature are there, bool [B, C, F]."""
+        theirs = item.present[..., self.item_source_F]
+        ours = user.present[:, None, self.user_source_F]
+        return ours & (theirs[None] if item.present.dim() == 2 else theirs)
 
     def overlap(self, pair: Pair, user: SideTokens, item: SideTokens, shared: bool) -> Tensor:
         """Weight of the user's entries that are among the item's, [B, C]."""
@@ -149,9 +169,3 @@ class Match(nn.Module):
 def dots(user_BE: Tensor, item: Tensor, shared: bool) -> Tensor:
     """Dot products [B, C] of users [B, E] with items [B, C, E], or [C, E] when shared."""
     return user_BE @ item.T if shared else torch.bmm(item, user_BE[..., None])[..., 0]
-
-
-def both(user: SideTokens, item: SideTokens, ours: int, theirs: int, shared: bool) -> Tensor:
-    """Whether the source is there on both sides, bool [B, C]."""
-    there = item.present[..., theirs]
-    return user.present[:, ours, None] & (there[None] if shared else there)

@@ -66,14 +66,36 @@ class FusionModel(nn.Module):
         """Scores [B, C] of users [B] with items [B, C], or with items [C] that all share."""
         return self.score_fused(user, item, *self.fused(user, item))
 
+    def score_masked(self, user: SideTokens, item: SideTokens, mask_KS: Tensor) -> Tensor:
+        """Scores [K, B, C] of users [B] with items [B, C], or with items [C] that all share, when
+        only the sources of each mask may be seen. How alike the two are does not depend on masks
+        and is worked out once."""
+        num_users, num_masks = len(user.present), len(mask_KS)
+        if item.present.dim() == 2:
+            item = item.map(lambda tensor: tensor.expand(num_users, *tensor.shape))
+        mask_NS = mask_KS.to(user.present.device).repeat_interleave(num_users, 0)
+        every_user = user.map(lambda tensor: again(tensor, num_masks)).masked(mask_NS)
+        every_item = item.map(lambda tensor: again(tensor, num_masks)).masked(mask_NS[:, None])
+        likeness = None
+        if not isinstance(self.pair, UnitProduct):
+            likeness = again(self.match.likeness(user, item), num_masks)
+        fused = self.fused(every_user, every_item)
+        scores_NC = self.score_fused(every_user, every_item, *fused, likeness)
+        return scores_NC.view(num_masks, num_users, -1)
+
     def score_fused(
-        self, user: SideTokens, item: SideTokens, user_BD: Tensor, item_D: Tensor
+        self,
+        user: SideTokens,
+        item: SideTokens,
+        user_BD: Tensor,
+        item_D: Tensor,
+        likeness_BCF: Tensor | None = None,
     ) -> Tensor:
-        """The same where the fused vectors are known."""
+        """The same where the fused vectors, and perhaps what is alike in pairs, are known."""
         if isinstance(self.pair, UnitProduct):
             scores_BC = self.pair(user_BD, item_D)
         else:
-            scores_BC = self.pair(user_BD, item_D, self.match(user, item))
+            scores_BC = self.pair(user_BD, item_D, self.match(user, item, likeness_BCF))
         return scores_BC + (item.prior * item.present).sum(-1)  # type: ignore[no-any-return]
 
     def fused(self, user: SideTokens, item: SideTokens) -> tuple[Tensor, Tensor]:
@@ -127,6 +149,11 @@ class FusionModel(nn.Module):
         user_BD, item_BCD = self.fused(user, item)
         scores_BC = self.score_fused(user, item, user_BD, item_BCD)
         return torch.cat([scores_BC[..., None], self.outcomes(user_BD, item_BCD)], -1)
+
+
+def again(tensor: Tensor, times: int) -> Tensor:
+    """The tensor [B, ...] so many times over, [times * B, ...]."""
+    return tensor.repeat(times, *(1 for _ in tensor.shape[1:]))
 
 
 class PairHead(nn.Module):

@@ -22,8 +22,10 @@ class Additive:
     sources = ("a", "b", "c")
     worth = torch.tensor([1.0, 10.0, -4.0])
 
-    def score(self, user: SideTokens, item: SideTokens) -> torch.Tensor:
-        there = user.present[:, None] & item.present
+    def score_masked(
+        self, user: SideTokens, item: SideTokens, mask_KS: torch.Tensor
+    ) -> torch.Tensor:
+        there = user.present[:, None] & item.present & mask_KS[:, None, None]
         return 7 + (there * self.worth).sum(-1) + 6 * there[..., :2].all(-1)
 
 
@@ -42,6 +44,17 @@ def test_known_answer() -> None:
     assert contributions.shape == (2, 5, 3)
     torch.testing.assert_close(contributions[1, 4], torch.tensor([4.0, 13.0, -4.0]).double())
     torch.testing.assert_close(baseline, torch.full((2, 5), 7.0).double())
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_scores_under_many_masks_are_those_under_each(fusion: str) -> None:
+    model = make_model(fusion)
+    user, item = sides(model)
+    masks_KS = subsets(len(model.sources))[0]
+    found = model.score_masked(user, item, masks_KS).detach()
+    for mask, scores in zip(masks_KS, found, strict=True):
+        alone = model.score(user.masked(mask), item.masked(mask)).detach()
+        torch.testing.assert_close(scores, alone, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
