@@ -24,7 +24,7 @@ from serving.metrics import LOGGED_VECTORS, add
 from serving.ranker import Slate
 from serving.snapshot import Snapshot
 from serving.timing import PASSAGE
-from serving.users import Row
+from training.plain_rows import Row
 
 logger = logging.getLogger("ray.serve")
 MAX_WAITING = 256  # slates

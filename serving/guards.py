@@ -18,7 +18,8 @@ from serving.deadlines import Guard, LeftOutError
 from serving.errors import UnavailableError
 from serving.snapshot import Positions
 from serving.timing import note, stage
-from serving.users import Row, UserReader
+from serving.users import UserReader
+from training.plain_rows import Row
 
 NUM_READS = 8  # at once; a read is a millisecond, and a store that hangs must not hold more
 NUM_CHANNELS = 4  # they compute: more at once than there are cores would only be slower

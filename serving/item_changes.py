@@ -15,7 +15,7 @@ from serving.feedback import updated_activity
 from serving.item_columns import counters, embeddings
 from serving.item_pushes import ItemPush
 from serving.snapshot import Snapshot
-from serving.users import Row
+from training.plain_rows import Row
 
 COUNTED = "item_popularity"
 """The item view that feedback changes; see `serving.feedback.UPDATES`."""

@@ -19,7 +19,7 @@ from serving.item_pushes import ItemPush, append
 from serving.live import Live
 from serving.pusher import PANDAS_TYPES
 from serving.snapshot import Snapshot
-from serving.users import Row, as_table
+from training.plain_rows import Row, as_table
 from training.schema import ViewSpec
 
 logger = logging.getLogger("ray.serve")

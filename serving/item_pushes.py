@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from serving.pointer import durable
-from serving.users import Row
+from training.plain_rows import Row
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from serving.api import (
 from serving.clock import instant
 from serving.ranker import SlateRanker
 from serving.snapshot import Snapshot
-from serving.users import Row
+from training.plain_rows import Row
 
 NUM_EXAMPLES = 6
 MAX_CATEGORIES = 50

@@ -28,10 +28,11 @@ from serving.quotas import Quotas
 from serving.slate_facts import SlateFacts
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
-from serving.users import Row, User, UserReader
+from serving.users import User, UserReader
 from serving.voices import Said, Voices
 from training.attribution import attribute
 from training.bundle import Bundle
+from training.plain_rows import Row
 from training.tokens import SideTokens
 
 

@@ -25,10 +25,10 @@ from serving.item_pushes import ItemPush, PushReader, pushes_beside
 from serving.item_rows import Instants
 from serving.rollout import bundle_folder
 from serving.snapshot_files import Taken, snapshots_of, write_snapshot
-from serving.users import ARROW_TYPES
 from training.bundle import Bundle, load_bundle
 from training.command import exit_status
 from training.join import NO_ROW, ViewRows, all_null
+from training.plain_rows import ARROW_TYPES
 from training.rows import BEGINNING
 from training.schema import ViewSpec
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 from feast import FeatureStore
 
@@ -17,22 +16,13 @@ from serving.api import Context
 from serving.timing import stage
 from training.encode import Encoder
 from training.model import FusionModel
+from training.plain_rows import Row as Row
+from training.plain_rows import as_table as as_table
 from training.projector import ViewBatch
+from training.row_encoder import RowEncoder
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
 from training.tokens import SideTokens
 
-Row = dict[str, object]
-
-# One value of each kind as Arrow has it, so that an online row is encoded like a Parquet row.
-ARROW_TYPES: dict[str, pa.DataType] = {
-    "categorical": pa.string(),
-    "numeric": pa.float64(),
-    "counter": pa.float64(),
-    "clock": pa.int64(),
-    "time": pa.int64(),
-    "sequence": pa.list_(pa.string()),
-    "embedding": pa.list_(pa.float32()),
-}
 ITEM_VOCABULARY = "item"
 HISTORY_SOURCE = "behaviour"
 
@@ -69,6 +59,8 @@ class UserReader:
     def __init__(self, store: FeatureStore, encoder: Encoder, model: FusionModel) -> None:
         self._store, self._encoder, self._model = store, encoder, model
         self._views = encoder.feature_schema.user_views
+        self._row_encoder = RowEncoder(encoder)
+        self._own_row, self._no_row = torch.tensor([0]), torch.tensor([-1])
         registered = {view.name: view for view in store.list_batch_feature_views()}
         # Fields the model ignores too: they hold what explanations are made of.
         self._features = {
@@ -130,34 +122,13 @@ class UserReader:
     def _batches(self, rows: dict[str, Row], at_us: int) -> dict[str, ViewBatch]:
         at = torch.tensor([at_us])
         return {
-            view.name: ViewBatch.gathered(
-                self._encoder.encode(view.name, one_row(view, rows.get(view.name, {}))),
-                torch.tensor([view.name in rows]),
+            view.name: ViewBatch(
+                self._row_encoder.encode(view.name, rows.get(view.name, {})),
+                self._own_row if view.name in rows else self._no_row,
                 at,
             )
             for view in self._views
         }
-
-
-def one_row(view: ViewSpec, row: Row) -> pa.Table:
-    """A row of the online store as the Arrow table that the encoder reads."""
-    return as_table(view, [row])
-
-
-def as_table(view: ViewSpec, rows: Sequence[Row]) -> pa.Table:
-    """The same of several rows. ValueError where a value is not of its field's kind."""
-    arrays = {}
-    for spec in view.inputs:
-        values = [_plain(row.get(spec.name)) for row in rows]
-        try:
-            arrays[spec.name] = pa.array(values, ARROW_TYPES[spec.kind], from_pandas=True)
-        except (pa.ArrowException, TypeError) as error:
-            raise ValueError(f"field '{spec.name}' of view '{view.name}': {error}") from error
-    return pa.table(arrays)
-
-
-def _plain(value: object) -> object:
-    return list(value) if isinstance(value, tuple | set) else value
 
 
 def item_sequences(schema: FeatureSchema) -> list[tuple[ViewSpec, FieldSpec]]:

@@ -43,12 +43,22 @@ def read(
 def numeric_values(field: FieldSpec, column: pa.Array) -> npt.NDArray[np.float64]:
     """Values [R], NaN for null; counts as sign(x) * log(1 + |x|), as they differ by factors."""
     values = np.asarray(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    return np.sign(values) * np.log1p(np.abs(values)) if field.logarithmic else values
+    return signed_logarithm(values) if field.logarithmic else values
+
+
+def signed_logarithm(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The logarithm of counts that may be zero or negative."""
+    return np.sign(values) * np.log1p(np.abs(values))
 
 
 def counter_values(field: FieldSpec, column: pa.Array) -> npt.NDArray[np.float32]:
     """Counts [R] as they are, 0 for null and for what is not finite."""
     values = np.asarray(pc.cast(column, pa.float32(), safe=False).to_numpy(zero_copy_only=False))
+    return finite_or_zero(values)
+
+
+def finite_or_zero(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The values, 0 for what is not finite."""
     return np.where(np.isfinite(values), values, np.float32(0))
 
 

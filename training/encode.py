@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from training.columns import (
     counter_values,
+    finite_or_zero,
     instant_values,
     name_lists,
     name_values,
@@ -197,7 +198,7 @@ class Encoder(BaseModel):
         check_dims(path, lists.lengths[filled], field.dims)
         flat = np.asarray(lists.values.to_numpy(zero_copy_only=False), np.float32)
         encoded[filled] = flat.reshape(-1, field.dims)
-        return np.nan_to_num(encoded, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+        return finite_or_zero(encoded)
 
     def to_json(self) -> str:
         return self.model_dump_json()

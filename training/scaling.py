@@ -40,5 +40,14 @@ class Scale(BaseModel):
 
     def apply(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """Z-scores within FARTHEST of zero; a value that is not finite becomes 0."""
-        scores = np.where(np.isfinite(values), (values - self.mean) / self.std, 0.0)
-        return np.clip(scores, -FARTHEST, FARTHEST).astype(np.float32)
+        return z_scores(values, self.mean, self.std)
+
+
+def z_scores(
+    values: npt.NDArray[np.float64],
+    mean: float | npt.NDArray[np.float64],
+    std: float | npt.NDArray[np.float64],
+) -> npt.NDArray[np.float32]:
+    """Scores of one field's values, or of one value a field; see `Scale.apply`."""
+    scores = np.where(np.isfinite(values), (values - mean) / std, 0.0)
+    return np.clip(scores, -FARTHEST, FARTHEST).astype(np.float32)

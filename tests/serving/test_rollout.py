@@ -25,8 +25,8 @@ from serving.pointer import target
 from serving.rollout import main, roll_back, roll_out
 from serving.snapshot import Snapshot
 from serving.taking import take_snapshot
-from serving.users import as_table
 from training.bundle import MANIFEST, Bundle, load_bundle
+from training.plain_rows import as_table
 
 NEVER_S = 1e6  # tests refresh by hand
 

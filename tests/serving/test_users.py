@@ -12,10 +12,11 @@ from feast import FeatureStore
 from feature_repo.pipelines.tables import table_path
 from serving.api import Context
 from serving.ranker import SlateRanker
-from serving.users import User, aligned, one_row, with_session
+from serving.users import User, aligned, with_session
 from tests.serving.askers import REGULARS, ask_user
 from training.bundle import Bundle
 from training.join import join_features
+from training.plain_rows import one_row
 from training.projector import ViewBatch
 
 DAY_US = 86_400_000_000
