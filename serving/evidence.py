@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -110,6 +110,15 @@ class Evidence(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@lru_cache(maxsize=16_384)
+def by_spelling(terms: tuple[str, ...]) -> Mapping[str, str]:
+    """Terms by `spelling`; of those that people take for one, the first."""
+    found: dict[str, str] = {}
+    for term in terms:
+        found.setdefault(spelling(term), term)
+    return found
+
+
 @dataclass(frozen=True)
 class ItemFacts:
     """What the catalogue and the snapshot say of one item."""
@@ -123,13 +132,10 @@ class ItemFacts:
     popularity_rank: int | None = None
     """0 for the most popular lately; None when nobody has taken it up."""
 
-    @cached_property
-    def spelled(self) -> dict[str, str]:
+    @property
+    def spelled(self) -> Mapping[str, str]:
         """The terms by `spelling`; of those that people take for one, the first."""
-        found: dict[str, str] = {}
-        for term in self.terms:
-            found.setdefault(spelling(term), term)
-        return found
+        return by_spelling(self.terms)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.evidence import Fact, Past, gather, text_facts, weighed
+from serving.filters import are_among
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
 from serving.users import User, own_words
@@ -30,10 +31,12 @@ class SlateFacts:
     @stage("facts")
     def gather(self, user: User, positions: Positions) -> list[tuple[Fact, ...]]:
         """What may be said of each item [k]."""
-        snapshot, others = self._snapshot, user.others.values()
-        past = self._past(user)
-        ranks = [snapshot.popularity.rank(position) for position in positions.tolist()]
-        items = snapshot.facts(positions, ranks)
+        own, actions, at_us = self._taken(user)
+        ranks = self._snapshot.popularity.ranks(positions)
+        told = self._snapshot.facts(
+            np.append(own, positions), np.append(np.full(len(own), -1), ranks).tolist()
+        )
+        past, others = Past(told[: len(own)], actions, at_us), user.others.values()
         return [
             gather(
                 item,
@@ -43,7 +46,7 @@ class SlateFacts:
                 sources=self._sources,
                 min_friends=self._min_friends,
             )
-            for item, near in zip(items, self._near(positions, past), strict=True)
+            for item, near in zip(told[len(own) :], self._near(positions, own, past), strict=True)
         ]
 
     @stage("weighing")
@@ -61,31 +64,29 @@ class SlateFacts:
         weights = weigh(self._snapshot, self._voices, user, positions, at_us, scores, facts)
         return [weighed(own, given) for own, given in zip(facts, weights, strict=True)]
 
-    def _past(self, user: User) -> Past:
-        """The user's take-ups that the catalogue has, without any that the user hid since."""
+    def _taken(self, user: User) -> tuple[Positions, list[str], list[int | None]]:
+        """Positions of the user's take-ups that the catalogue has, without any that the user hid
+        since; what was done, and when."""
         known, hidden = self._snapshot.position, set(user.rejected)
         kept = [
             (known[item], action, at)
             for item, action, at in zip(user.history, user.actions, user.taken_at_us, strict=True)
             if item in known and item not in hidden
         ]
-        return Past(
-            items=self._snapshot.facts(np.array([position for position, _, _ in kept], np.int64)),
-            actions=[action for _, action, _ in kept],
-            at_us=[at for _, _, at in kept],
-        )
+        positions = np.array([position for position, _, _ in kept], np.int64)
+        return positions, [action for _, action, _ in kept], [at for _, _, at in kept]
 
-    def _near(self, positions: Positions, past: Past) -> list[dict[str, float]]:
+    def _near(self, positions: Positions, own: Positions, past: Past) -> list[dict[str, float]]:
         """For each item [k] the take-ups that are among its neighbours, and how similar they are.
         Items that came after the bundle have none."""
-        own = {self._snapshot.position[item_id]: item_id for item_id in past.places}
+        names = {place: item.item_id for place, item in zip(own.tolist(), past.items, strict=True)}
         table, near = self._snapshot.bundle.neighbours, [dict[str, float]() for _ in positions]
         rows = np.flatnonzero(positions < len(table.ids))
         ids_kN, scores_kN = table.ids[positions[rows]], table.scores[positions[rows]]
-        found = np.isin(ids_kN, list(own))
-        places, ids, scores = rows[np.nonzero(found)[0]], ids_kN[found], scores_kN[found]
+        found_kN = are_among(ids_kN, np.unique(own))
+        places, ids, scores = rows[found_kN.nonzero()[0]], ids_kN[found_kN], scores_kN[found_kN]
         for place, other, score in zip(places.tolist(), ids.tolist(), scores.tolist(), strict=True):
-            near[place][own[other]] = score
+            near[place][names[other]] = score
         return near
 
     def _text_percents(self, user: User, positions: Positions) -> list[int | None]:
