@@ -160,7 +160,7 @@ class ItemTokens:
             self._kept = new.room(len(self._position_at))
         places = self._places_for(positions)
         gone = self._position_at[places]
-        self._place_of[gone[gone != NOWHERE]] = NOWHERE
+        self._place_of[gone[self._place_of[gone] == places]] = NOWHERE
         self._place_of[positions], self._position_at[places] = places, positions
         self._changes_at[places] = changes
         self._kept.put(torch.from_numpy(places), new)
