@@ -43,6 +43,12 @@ class ViewBatch:
         rows = torch.arange(len(present), device=present.device)
         return cls(columns, torch.where(present, rows, -1), at_us)
 
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one entity and its one row, as a server asks for a user."""
+        num_rows = len(next(iter(self.columns.values())))
+        return len(self.rows) == num_rows == 1 and int(self.rows) == 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Projected:
@@ -111,8 +117,10 @@ class ViewProjector(nn.Module):
 
     def constant(self, tables: Vocabularies, batch: ViewBatch) -> Projected:
         """The same without what depends on the instant."""
-        rows_N, there_N1 = batch.rows.clamp(min=0), (batch.rows >= 0)[:, None]
         fixed = self.fixed_part(tables, padded(batch.columns))
+        if batch.is_single:
+            return fixed  # gathering and masking what there is one of took a fifth of the time
+        rows_N, there_N1 = batch.rows.clamp(min=0), (batch.rows >= 0)[:, None]
         return Projected(
             fixed.hidden_ND[rows_N] * there_N1,
             there_N1[:, 0],

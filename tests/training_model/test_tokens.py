@@ -1,11 +1,11 @@
-"""Tokens in two steps, as serving makes them, are those that training makes in one."""
+"""Tokens as serving makes them, in two steps or of one user, are those that training makes."""
 
 import dataclasses
 
 import pytest
 import torch
 
-from tests.training_model.toy import DAY_US, make_model, toy_items
+from tests.training_model.toy import DAY_US, make_model, toy_items, toy_users
 from training.config import FUSIONS
 from training.projector import ViewBatch
 from training.tokens import SideTokens
@@ -45,3 +45,25 @@ def test_what_is_prepared_at_one_instant_is_finished_at_any(fusion: str, days: i
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [[0], [-1]])
+@torch.inference_mode()
+def test_a_single_user_is_what_the_user_is_among_others(rows: list[int]) -> None:
+    """Nothing is gathered for one user of one row; a view that is not there still says nothing."""
+    model, user = make_model(), toy_users(1, seed=3)
+    user["words"] = dataclasses.replace(user["words"], rows=torch.tensor(rows))
+    assert user["words"].is_single == (rows == [0])
+    assert user["history"].is_single
+    among = {
+        name: ViewBatch(
+            batch.columns, torch.cat([batch.rows, torch.tensor([-1, 0])]), batch.at_us.repeat(3)
+        )
+        for name, batch in user.items()
+    }
+    assert not any(batch.is_single for batch in among.values())
+    found, expected = flat(model.user_tokens(user)), flat(model.user_tokens(among))
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype, name
+        torch.testing.assert_close(found[name], tensor[:1], rtol=1e-5, atol=1e-6)
