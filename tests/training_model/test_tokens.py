@@ -1,12 +1,22 @@
 """Tokens as serving makes them, in two steps or of one user, are those that training makes."""
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 
-from tests.training_model.toy import DAY_US, make_model, toy_items, toy_users
-from training.config import FUSIONS
+from tests.training_model.toy import (
+    DAY_US,
+    make_model,
+    toy_items,
+    toy_schema,
+    toy_sizes,
+    toy_users,
+)
+from training.config import FUSIONS, ModelConfig
+from training.model import FusionModel
 from training.projector import ViewBatch
 from training.tokens import SideTokens
 
@@ -22,6 +32,20 @@ def flat(tokens: SideTokens) -> dict[str, torch.Tensor]:
     }
 
 
+def without_counters() -> FusionModel:
+    """A model whose items have ages, but nothing that is counted."""
+    schema = toy_schema()
+    views = tuple(
+        view.model_copy(
+            update={"fields": tuple(f for f in view.fields if f.kind not in ("counter", "clock"))}
+        )
+        for view in schema.views
+    )
+    torch.manual_seed(0)
+    schema = schema.model_copy(update={"views": views})
+    return FusionModel(schema, toy_sizes(), ModelConfig(width=16)).eval()
+
+
 def later(batches: dict[str, ViewBatch], days: int) -> dict[str, ViewBatch]:
     return {
         name: dataclasses.replace(batch, at_us=batch.at_us + days * DAY_US)
@@ -29,11 +53,15 @@ def later(batches: dict[str, ViewBatch], days: int) -> dict[str, ViewBatch]:
     }
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize(
+    "make", [*(partial(make_model, fusion) for fusion in FUSIONS), without_counters]
+)
 @pytest.mark.parametrize("days", [0, 300])
 @torch.inference_mode()
-def test_what_is_prepared_at_one_instant_is_finished_at_any(fusion: str, days: int) -> None:
-    model, batches = make_model(fusion), toy_items(IDS, seed=2)
+def test_what_is_prepared_at_one_instant_is_finished_at_any(
+    make: Callable[[], FusionModel], days: int
+) -> None:
+    model, batches = make(), toy_items(IDS, seed=2)
     batches["titles"] = dataclasses.replace(
         batches["titles"], rows=torch.where(IDS % 3 == 0, -1, batches["titles"].rows)
     )
