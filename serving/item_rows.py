@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from serving.users import Row, as_table
 from training.encode import Columns, Encoder
 from training.join import ViewRows
+from training.plain_rows import Row, as_table
 from training.projector import ViewBatch
 from training.schema import ViewSpec
 

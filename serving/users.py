@@ -16,8 +16,7 @@ from serving.api import Context
 from serving.timing import stage
 from training.encode import Encoder
 from training.model import FusionModel
-from training.plain_rows import Row as Row
-from training.plain_rows import as_table as as_table
+from training.plain_rows import Row
 from training.projector import ViewBatch
 from training.row_encoder import RowEncoder
 from training.schema import FeatureSchema, FieldSpec, ViewSpec
@@ -66,15 +65,17 @@ class UserReader:
         self._features = {
             view.name: [f.name for f in registered[view.name].features] for view in self._views
         }
+        self._wanted = [
+            f"{view}:{name}" for view, names in self._features.items() for name in names
+        ]
 
     def rows(self, user_id: str) -> dict[str, Row]:
         """Feature values by view, without views that have none for this user."""
-        wanted = [f"{view}:{name}" for view, names in self._features.items() for name in names]
-        if not wanted:
+        if not self._wanted:
             return {}
         keys = {view.join_key: user_id for view in self._views}
         answer = self._store.get_online_features(
-            features=wanted, entity_rows=[keys], full_feature_names=True
+            features=self._wanted, entity_rows=[keys], full_feature_names=True
         ).to_dict()
         rows = {
             view: {name: answer[f"{view}__{name}"][0] for name in names}
