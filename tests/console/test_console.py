@@ -210,7 +210,7 @@ def test_a_refusal_is_told(url: str, look: Look, own_repo: Any) -> None:
     ask_for(page, REGULARS[0])
     (own_repo.parent / "data" / "current" / "online.db").write_text("no database")
     page.get_by_role("button", name="Recommend").click()
-    expect(page.get_by_role("alert")).to_contain_text("the server's log says more")
+    expect(page.get_by_role("alert")).to_have_text("the online store failed: DatabaseError")
 
 
 def test_all_by_keyboard(url: str, look: Look) -> None:

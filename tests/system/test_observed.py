@@ -24,7 +24,6 @@ with warnings.catch_warnings():
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 USER = "u0000002"
-RAY = Path("/tmp/ray")  # where Ray keeps its session unless it is told otherwise
 EXPORT_TIMEOUT_S = 60  # agents export every ten seconds
 OPEN_BY_HAPROXY = {8404, 9101}  # its statistics; Ray Serve has no setting for their address
 
@@ -36,9 +35,16 @@ def server(repo: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -
         yield running
 
 
-def exported() -> str:
+def told_to_ray(server: Server, option: str) -> str:
+    """What the server's own Ray was started with: another one may run on this machine."""
+    found = re.findall(rf"--{option}=(\S+)", " ".join(server.descendants().values()))
+    return str(found[0])
+
+
+def exported(server: Server) -> str:
     """What Prometheus would scrape from all agents of this machine."""
-    found = json.loads((RAY / "prom_metrics_service_discovery.json").read_text())
+    listed = Path(told_to_ray(server, "session-dir")).parent / "prom_metrics_service_discovery.json"
+    found = json.loads(listed.read_text())
     pages = []
     for address in found[0]["targets"]:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
@@ -55,7 +61,7 @@ def test_prometheus_is_told_of_stages_and_versions(server: Server) -> None:
     ]
     deadline, told = time.monotonic() + EXPORT_TIMEOUT_S, ""
     while time.monotonic() < deadline and not all(name in told for name in wanted):
-        told = exported()
+        told = exported(server)
         time.sleep(1)
     lines = [line for line in told.splitlines() if line.startswith("ray_potluck_requests_total")]
     assert any('route="/v1/recommend"' in line and 'status="200"' in line for line in lines)
@@ -72,7 +78,8 @@ def test_a_replicas_log_has_one_line_a_request(server: Server) -> None:
         assert answer.headers.get_all("X-Request-ID") == ["seen-in-the-log"]
     ask(f"/v1/users/{USER}")
     time.sleep(1)
-    logs = list((RAY / "session_latest" / "logs" / "serve").glob("replica_*Ranker*.log"))
+    session = Path(told_to_ray(server, "session-dir"))
+    logs = list((session / "logs" / "serve").glob("replica_*Ranker*.log"))
     lines = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
     (ours,) = [line for line in lines if line.get("request_id") == "seen-in-the-log"]
     assert (ours["route"], ours["status"], ours["num_items"]) == ("/v1/recommend", 200, 3)
@@ -90,9 +97,14 @@ def listening(server: Server) -> dict[int, str]:
     }
 
 
+def dashboard_port(server: Server) -> int:
+    """8265, or one of the next where another Ray's dashboard has it."""
+    return min(port for port in listening(server) if 8265 <= port < 8315)
+
+
 def test_dashboard_and_http_are_on_the_loopback_alone(server: Server) -> None:
     found = listening(server)
-    assert {found[8000], found[8265]} == {"127.0.0.1"}
+    assert {found[8000], found[dashboard_port(server)]} == {"127.0.0.1"}
     replicas = [ip for port, ip in found.items() if 30_000 <= port < 30_100]
     assert set(replicas) == {"127.0.0.1"}
     assert found.keys() >= OPEN_BY_HAPROXY
@@ -102,7 +114,8 @@ def test_dashboard_and_http_are_on_the_loopback_alone(server: Server) -> None:
 def test_a_job_without_the_token_is_refused(server: Server, body: Any) -> None:
     """Whoever may submit a job may run anything."""
     content = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request("http://127.0.0.1:8265/api/jobs/", content)
+    jobs = f"http://127.0.0.1:{dashboard_port(server)}/api/jobs/"
+    request = urllib.request.Request(jobs, content)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=60)
     assert refused.value.code == 401
