@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from serving.pointer import durable
+
 CHUNK_BYTES = 1 << 22  # of a long log read at a time
 
 
@@ -82,7 +84,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        _sync(path.parent)  # the file's name must be as durable as its lines
+        durable(path.parent)  # the file's name must be as durable as its lines
         self.path = path
 
     @contextmanager
@@ -106,11 +108,3 @@ class EventLog:
         except OSError:
             os.truncate(self.path, end)
             raise
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
