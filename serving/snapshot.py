@@ -138,16 +138,6 @@ class Snapshot:
             )
         return self.position[item_id]
 
-    def available(self, at_us: int) -> Mask:
-        """Items that existed at the instant."""
-        return self.available_at_us <= at_us
-
-    def mask_of(self, item_ids: Iterable[str]) -> Mask:
-        """Mask [I] of the named items; names that the catalogue lacks are passed over."""
-        mask = np.zeros(len(self), dtype=bool)
-        mask[[self.position[item] for item in item_ids if item in self.position]] = True
-        return mask
-
     def memberships(self, positions: Positions) -> npt.NDArray[np.float32]:
         """1 where an item [C] is of a category [G]: of all that these items have, by name."""
         return self.catalogue.memberships(positions)
@@ -177,22 +167,6 @@ class Snapshot:
         ids = self.bundle.neighbours.ids[position]
         there = ids >= 0
         return ids[there], self.bundle.neighbours.scores[position][there]
-
-    def ranks(self, at_us: int) -> Positions:
-        """Popularity rank [I] at an instant, 0 for the most popular; -1 for zero."""
-        values = self.popularity.at(at_us)
-        order = np.argsort(-values, kind="stable")
-        ranks = np.empty(len(self), np.int64)
-        ranks[order] = np.arange(len(self))
-        return np.where(values > 0, ranks, -1)
-
-    def top_ranks(self, at_us: int, num: int) -> dict[int, int]:
-        """Rank by position of the `num` most popular items, without sorting the catalogue."""
-        values = self.popularity.at(at_us)
-        least = np.partition(values, -num)[-num] if len(values) > num else 0.0
-        top = np.flatnonzero((values >= least) & (values > 0))
-        order = top[np.argsort(-values[top], kind="stable")][:num]
-        return {position: rank for rank, position in enumerate(order.tolist())}
 
     def facts(self, positions: Positions, ranks: Sequence[int] | None = None) -> list[ItemFacts]:
         """What may be said of items [C], given their popularity ranks (-1 for none)."""
