@@ -20,7 +20,7 @@ MAX_EXPLORE = 0.5
 Identifier = Annotated[str, Field(min_length=1, max_length=256)]
 Identifiers = Annotated[list[Identifier], Field(max_length=10_000)]
 ExplainMode = Literal["none", "template", "llm", "stream"]
-Stage = Literal["user", "channel", "explanation"]
+Stage = Literal["user", "retrieval", "channel", "explanation"]
 FilterReason = Literal["not_yet_available", "not_allowed", "category", "denied", "rejected", "seen"]
 
 
@@ -124,7 +124,8 @@ class Degradation(BaseModel):
     """What an answer had to do without."""
 
     stage: Stage
-    """`user`: what is stored of the user; this session's items still count."""
+    """`user`: what is stored of the user; this session's items still count. `retrieval`: all
+    channels but what is trending."""
     source: str | None = None
     """Which channel, where the stage has several."""
     why: str

@@ -1,9 +1,10 @@
 """The Ray Serve application: `serve run serving.app:build bundle=runs/NAME/bundle`.
 
-Two deployments: `Ranker`, the HTTP ingress, does everything up to the slate and its templates in
-one process, because each hop costs milliseconds; `Explainer` holds the language model, which scales
-apart. The stages are in ranker.py; this file only connects them to HTTP. A replica gets the classes
-without what stands below them in this file: their methods call only what is imported.
+`Ranker`, the HTTP ingress, does everything up to the slate and its templates in one process: each
+hop costs milliseconds. What scales apart has deployments of its own: `Explainer`, with the language
+model, and, where the configuration asks for it, `Retriever`. The stages are in ranker.py; this file
+only connects them to HTTP. A replica gets the classes without what stands below them in this file:
+their methods call only what is imported.
 """
 
 import os
@@ -18,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serving.answers import answer, impression, recommended, records
 from serving.api import (
+    Degradation,
     EvidenceBody,
     Examples,
     ExplainRequest,
@@ -36,7 +38,7 @@ from serving.batch_answers import BatchRequest, BatchResponse, answer_each
 from serving.choosing import filled
 from serving.clock import instant
 from serving.config import ServingConfig, read_config
-from serving.details import details_of
+from serving.details import details_of, without_filters
 from serving.errors import UnavailableError
 from serving.event_log import EventLog
 from serving.explaining import Explainer
@@ -55,6 +57,7 @@ from serving.logs import REPLICA_LOGS
 from serving.observer import start_observing
 from serving.proxy import SERVE_FLAGS, STANDING, proxy_flags
 from serving.pusher import FeaturePusher
+from serving.retrieval import Retrieval, Retriever
 from serving.rollout import bundle_folder
 from serving.sentences import Sentences
 from serving.threads import limit_threads
@@ -69,7 +72,12 @@ api = make_api()
 class Ranker:
     """The HTTP ingress."""
 
-    def __init__(self, config: ServingConfig, explainer: DeploymentHandle | None = None) -> None:
+    def __init__(
+        self,
+        config: ServingConfig,
+        explainer: DeploymentHandle | None = None,
+        retriever: DeploymentHandle | None = None,
+    ) -> None:
         fill_gate(config)
         limit_threads(config.threads)
         start_observing(config)
@@ -77,18 +85,19 @@ class Ranker:
         self._live = Live(config, store)
         warm_up(self._live.state.ranker, self._live.guards)
         self._pulse = Pulse()
-        self._log = EventLog(config.feedback_log or config.bundle.parent / "feedback.jsonl")
+        self._log = EventLog(config.event_log)
         # A connection of its own: it writes in another thread than requests read in.
         pusher = FeaturePusher(FeatureStore(repo_path=str(config.repo)))
         self._intake = Intake(self._log, pusher, self._live, config.positive_from)
+        self._retrieval = Retrieval(retriever, self._live.guards.retrieval)
+        self._live.prepare.append(self._retrieval.wait_for)
         self._item_intake = ItemIntake(self._live, FeatureStore(repo_path=str(config.repo)))
         self._sentences = Sentences(explainer, self._live.guards.explanations)
         service = self._live.state.ranker.bundle.schema.service
         self._feature_log = FeatureLog(config.repo, service, config.feature_logging_share)
         watch_replica(self._live, self._log.path)
         self._config = config
-        shown = config.impression_log or config.bundle.parent / "impressions.jsonl"
-        self._impressions = ImpressionLog(shown)
+        self._impressions = ImpressionLog(config.shown_log)
 
     @api.post("/v1/recommend", response_model=RecommendResponse)
     async def recommend(self, request: RecommendRequest) -> RecommendResponse | StreamingResponse:
@@ -97,12 +106,18 @@ class Ranker:
         ranker = self._intake.state().ranker
         rejected = self._intake.rejected_by(request.user_id)
         rows, unread = await self._live.guards.read(ranker.users, request.user_id)
-        slate = ranker.recommend(request, rejected, rows, own_id)
+        found, unfound = await self._retrieval.candidates(ranker, request, rejected, rows)
+        slate = ranker.recommend(request, rejected, rows, own_id, found)
         self._impressions.append(impression(slate, own_id, request.explore or 0.0))
         explanations, unwritten = await self._sentences.write(records(slate), request)
         self._feature_log.offer(slate, ranker.snapshot)
-        details = details_of(ranker, request, rejected, slate) if request.details else None
-        whole = answer(slate, explanations, [*unread, *unwritten], details)
+        details = None
+        if request.details:
+            plain = without_filters(request)
+            others, unfound_too = await self._retrieval.candidates(ranker, plain, rejected, rows)
+            details = details_of(ranker, request, rejected, slate, others)
+            unfound = unfound or unfound_too
+        whole = answer(slate, explanations, [*unread, *unfound, *unwritten], details)
         if request.explain != "stream":
             return whole
         events = self._sentences.stream_slate(whole, records(slate), request)
@@ -122,15 +137,17 @@ class Ranker:
         slate = ranker.explain(request.user_id, request.item_id, request.context, rejected, rows)
         explanations, unwritten = await self._sentences.write(records(slate), request)
         evidence = slate.items[0].evidence
-        counterfactuals = []
+        counterfactuals, unfound = [], list[Degradation]()
         if request.counterfactuals:
+            asked = RecommendRequest(user_id=request.user_id, context=request.context)
+            found, unfound = await self._retrieval.candidates(ranker, asked, rejected, rows)
             counterfactuals = ranker.counterfactuals(
-                slate.user, request.item_id, request.context, request.language
+                slate.user, request.item_id, request.context, request.language, found
             )
         return ExplainResponse(
             user_id=request.user_id,
             version=slate.version,
-            degraded=[*unread, *slate.degraded, *unwritten],
+            degraded=[*unread, *unfound, *slate.degraded, *unwritten],
             item=recommended(slate.items[0], explanations[0]),
             evidence=EvidenceBody(facts=evidence.facts, leading_source=evidence.leading_source),
             counterfactuals=counterfactuals,
@@ -222,7 +239,10 @@ def build(args: dict[str, Any]) -> Application:
         explainer = _deployment(Explainer, replicas).bind(
             config.explainer_model, config.explainer_url
         )
-    return _deployment(Ranker, config.ranker_replicas).bind(config, explainer)
+    retriever = None
+    if config.retrieval == "handle":
+        retriever = _deployment(Retriever, config.retriever_replicas).bind(config)
+    return _deployment(Ranker, config.ranker_replicas).bind(config, explainer, retriever)
 
 
 def _deployment(deployment: object, num_replicas: int) -> Deployment:

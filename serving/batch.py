@@ -26,9 +26,9 @@ from tqdm import tqdm
 from serving.api import RecommendRequest
 from serving.clock import Clock, ClockName, instant, microseconds
 from serving.config import ServingConfig
+from serving.counting import Counts
 from serving.event_log import LogReader
 from serving.feedback import Rejections
-from serving.intake import Counts
 from serving.live import Live
 from serving.ranker import Slate, SlateRanker
 from serving.rollout import bundle_folder

@@ -33,6 +33,15 @@ class ServingConfig(BaseModel):
     """Other shares, as `trending:200,friends:0`; 0 leaves a channel out (serving/quotas.py)."""
     max_candidates: int | None = Field(default=None, ge=1)
     """At most so many are ranked, those that a channel put highest; none for all proposed."""
+    retrieval: Literal["process", "handle"] = "process"
+    """Where candidates are found: in each ranker's process, or behind a `handle`, in a deployment
+    of its own: for indexes too large for every ranker to hold. That adds a hop to each answer
+    (docs/adr/0019-retrieval-behind-a-handle.md)."""
+    retriever_replicas: int = Field(default=1, ge=1)
+    """Of the deployment behind the handle; each holds the snapshot and all indexes."""
+    retrieval_deadline_ms: float = Field(default=500.0, gt=0)
+    """Where the handle takes longer, what is trending is ranked, which the ranker finds itself.
+    More than `channel_deadline_ms`, or one late channel would cost them all."""
     diversity: float = Field(default=0.0, ge=0, le=MAX_DIVERSITY)
     """How much the items of a slate are to differ, where a request does not say. Up to 0.5 no loss
     of accuracy was measured; 0.9 costs a fifth (docs/adr/0017-choosing-the-slate.md)."""
@@ -90,6 +99,16 @@ class ServingConfig(BaseModel):
     Further replicas make better use of further cores (docs/adr/0018-batching-and-threads.md)."""
     explainer_replicas: int = Field(default=1, ge=0)
     """0 starts no language model; `explain: llm` is then answered by templates."""
+
+    @property
+    def event_log(self) -> Path:
+        """Where accepted feedback is kept."""
+        return self.feedback_log or self.bundle.parent / "feedback.jsonl"
+
+    @property
+    def shown_log(self) -> Path:
+        """Where slates that explore are kept."""
+        return self.impression_log or self.bundle.parent / "impressions.jsonl"
 
     @field_validator("quotas", mode="before")
     @classmethod

@@ -9,22 +9,33 @@ from collections.abc import Sequence
 import numpy as np
 
 from serving.api import FilteredItem, Filters, RecommendRequest, SlateDetails
+from serving.candidates import Candidates
 from serving.filters import reasons_against
 from serving.ranker import Slate, SlateRanker
 
 NUM_LOOKED_AT = 50  # places of the unfiltered slate
 
 
-def details_of(
-    ranker: SlateRanker, request: RecommendRequest, rejected: Sequence[str], slate: Slate
-) -> SlateDetails:
-    """What stood against items of the slate that answered the request."""
-    snapshot = ranker.snapshot
-    against = dict(reasons_against(snapshot, slate.user, request.filters, slate.at_us))
+def without_filters(request: RecommendRequest) -> RecommendRequest:
+    """The same request for the best by score among all items."""
     by_score = {"diversity": None, "max_per_category": None, "explore": None}
     no_filters = {"filters": Filters(exclude_seen=False), "explain": "none", "k": NUM_LOOKED_AT}
-    plain = request.model_copy(update={**by_score, **no_filters})
-    unfiltered = ranker.recommend(plain, rejected, slate.user.rows)
+    return request.model_copy(update={**by_score, **no_filters})
+
+
+def details_of(
+    ranker: SlateRanker,
+    request: RecommendRequest,
+    rejected: Sequence[str],
+    slate: Slate,
+    retrieved: Candidates | None = None,
+) -> SlateDetails:
+    """What stood against items of the slate that answered the request. `retrieved` are candidates
+    without filters, where they were found elsewhere."""
+    snapshot = ranker.snapshot
+    against = dict(reasons_against(snapshot, slate.user, request.filters, slate.at_us))
+    plain = without_filters(request)
+    unfiltered = ranker.recommend(plain, rejected, slate.user.rows, retrieved=retrieved)
     filtered = []
     for rank, item in enumerate(unfiltered.items, start=1):
         own = np.array([item.position])

@@ -1,7 +1,8 @@
 """Guards: what of one replica has a deadline and a breaker.
 
-In: the configuration. Out: a guard for reading users, for each channel, and for explanations. They
-outlive bundles and snapshots: what is down stays down when a new version comes.
+In: the configuration. Out: a guard for reading users, for retrieval behind a handle, for each
+channel, and for explanations. They outlive bundles and snapshots: what is down stays down when a
+new version comes.
 """
 
 import logging
@@ -36,6 +37,9 @@ class Guards:
         self._computing = ThreadPoolExecutor(NUM_CHANNELS, "channel")
         self._reading = ThreadPoolExecutor(NUM_READS, "read")
         self.users = Guard("user", config.user_deadline_ms / 1e3, self._breaker(), self._reading)
+        self.retrieval = Guard(
+            "retrieval", config.retrieval_deadline_ms / 1e3, self._breaker(), self._computing
+        )
         self.explanations = Guard(
             "explanation", config.explain_timeout_s, self._breaker(), self._computing
         )
@@ -72,7 +76,8 @@ class Guards:
 
     def open(self) -> list[str]:
         """What is left alone now."""
-        guards = {"user": self.users, "explanation": self.explanations, **self._channels}
+        guards = {"user": self.users, "retrieval": self.retrieval}
+        guards |= {"explanation": self.explanations, **self._channels}
         return [name for name, guard in guards.items() if guard.is_open]
 
     def _channel(self, name: str) -> Guard:

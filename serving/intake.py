@@ -9,24 +9,20 @@ import asyncio
 import threading
 import time
 import uuid
-import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 from serving.api import FeedbackRequest, FeedbackResponse
 from serving.clock import instant, microseconds
+from serving.counting import Counting
 from serving.errors import FutureEventError
 from serving.event_log import Event, EventLog, LogReader
 from serving.feedback import Rejections, is_positive
-from serving.item_changes import count
 from serving.live import Live, State
 from serving.logs import log_error
 from serving.metrics import timed
-from serving.popularity import Popularity
 from serving.pusher import FeaturePusher, mark_beside
-from serving.snapshot import Snapshot
 from serving.timing import note
 
 FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
@@ -80,12 +76,12 @@ class Intake:
         self._mark_path = mark_beside(log.path)
         self._ids: set[str] = set()
         self._rejections = Rejections()
-        self._counts: list[Counts] = []
+        self._counting = Counting(log.path)
         self._lock = threading.Lock()  # around what requests and the committing thread both read
         self._retry_at: float | None = None
         self._committer = Committer(self._commit)
         self._commit(())  # what was in the log and not in the store when the last process died
-        live.prepare = self._count_all
+        live.prepare.append(self._counting.begin)
 
     async def take(self, request: FeedbackRequest) -> FeedbackResponse:
         """Answers when the event is durable. Raises UnknownItemError and FutureEventError before
@@ -101,7 +97,7 @@ class Intake:
         state = self._live.state
         with self._lock:
             self._catch_up()
-            self._counts_of(state.snapshot).catch_up(state.snapshot)
+        self._counting.catch_up(state.snapshot)
         return state
 
     def rejected_by(self, user_id: str) -> tuple[str, ...]:
@@ -114,21 +110,6 @@ class Intake:
         events = self._reader.new()
         self._ids.update(event.event_id for event in events)
         self._rejections.add(events)
-
-    def _counts_of(self, snapshot: Snapshot) -> "Counts":
-        self._counts = [counts for counts in self._counts if counts.popularity() is not None]
-        for counts in self._counts:
-            if counts.popularity() is snapshot.popularity:
-                return counts
-        self._counts.append(Counts(snapshot, self._log.path))
-        return self._counts[-1]
-
-    def _count_all(self, snapshot: Snapshot) -> None:
-        """Count the whole log for a snapshot that nobody uses yet, so that no request waits."""
-        counts = Counts(snapshot, self._log.path)
-        counts.catch_up(snapshot)
-        with self._lock:
-            self._counts.append(counts)
 
     def _commit(self, events: Sequence[Event]) -> list[FeedbackResponse]:
         """Make new events durable, then push everything that is not pushed yet."""
@@ -192,15 +173,3 @@ class Intake:
             is_positive=is_positive(request.action, request.value, self._positive_from),
             received_at_us=now_us,
         )
-
-
-class Counts:
-    """How far the counters of one snapshot have followed the log."""
-
-    def __init__(self, snapshot: Snapshot, log: Path) -> None:
-        self.popularity: weakref.ref[Popularity] = weakref.ref(snapshot.popularity)
-        self._reader = LogReader(log, since_us=microseconds(snapshot.bundle.as_of))
-
-    def catch_up(self, snapshot: Snapshot) -> None:
-        """Count what was appended. Items that this snapshot lacks are passed over."""
-        count(snapshot, self._reader.new())

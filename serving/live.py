@@ -17,6 +17,7 @@ from pathlib import Path
 from feast import FeatureStore
 
 from serving.api import RecommendRequest
+from serving.channels import TrendingChannel
 from serving.clock import Clock
 from serving.config import ServingConfig
 from serving.guards import Guards
@@ -85,8 +86,9 @@ class Live:
         self.pushes = pushes_beside(config.bundle)
         self.refresh_error: str | None = None
         """Why the newest version is not the one that answers; None when it is."""
-        self.prepare: Callable[[Snapshot], None] = lambda _: None
-        """What a new snapshot goes through before it is used: whoever keeps it level sets this."""
+        self.prepare: list[Callable[[Snapshot], None]] = []
+        """What a new snapshot goes through before it is used, in order: whoever keeps it level, or
+        must know it too, adds to this."""
         self._refreshing = threading.Lock()
         self._tried, self._tried_at = self._named(), time.monotonic()
         self._loaded_from = self._tried.bundle
@@ -103,7 +105,10 @@ class Live:
     @property
     def state(self) -> State:
         """The newest state, with every item row that was pushed."""
-        state = self._state
+        return self.level(self._state)
+
+    def level(self, state: State) -> State:
+        """The same for an earlier state."""
         try:
             state.catch_up()
         except ValueError as error:
@@ -152,7 +157,8 @@ class Live:
         else:
             bundle = self._bundle(named.bundle)
             state = self._of(bundle, Clock(self._config.clock, bundle.as_of), named.snapshot)
-        self.prepare(state.snapshot)
+        for prepare in self.prepare:
+            prepare(state.snapshot)
         for user_id in ("nobody", *state.ranker.bundle.seen.user_ids[: NUM_TRIALS - 1]):
             state.ranker.recommend(RecommendRequest(user_id=user_id))
         self._loaded_from = named.bundle
@@ -172,6 +178,9 @@ class Live:
                 ),
                 min_friends=self._config.min_friends,
                 guards=self.guards,
+                # For answers without the retriever. It is late where cores are busy: what stands
+                # in for it must cost little.
+                channels=[TrendingChannel()] if self._config.retrieval == "handle" else None,
             ),
             PushReader(self.pushes),
         )

@@ -16,7 +16,8 @@ import torch
 from feast import FeatureStore
 
 from serving.api import Context, Degradation, ExplainMode, Filters, RecommendRequest
-from serving.channels import Question, gather, make_channels
+from serving.candidates import Candidates, Wanted
+from serving.channels import Channel, Question, gather, make_channels
 from serving.choosing import Chosen, SlateOptions, choose
 from serving.clock import Clock
 from serving.counterfactuals import Counterfactual, counterfactual
@@ -77,13 +78,16 @@ class SlateRanker:
         quotas: Quotas | None = None,
         min_friends: int = MIN_FRIENDS,
         guards: Guards | None = None,
+        channels: Sequence[Channel] | None = None,
     ) -> None:
+        """`channels` are None for all that the bundle has the means for."""
         self.bundle = bundle
         self.clock = clock
         self.snapshot = snapshot or Snapshot.from_bundle(bundle)
         self.users = UserReader(store, bundle.encoder, bundle.model)
         self.voices = Voices(self.snapshot)
-        channels = make_channels(self.snapshot, clock.now_us())
+        if channels is None:
+            channels = make_channels(self.snapshot, clock.now_us())
         self._channels = guards.around(channels) if guards else channels
         self._quotas = quotas or Quotas()
         self._facts = SlateFacts(self.snapshot, self.voices, min_friends)
@@ -94,18 +98,19 @@ class SlateRanker:
         rejected: Sequence[str] = (),
         rows: dict[str, Row] | None = None,
         request_id: str = "",
+        retrieved: Candidates | None = None,
     ) -> Slate:
-        """`rows` are the user's, where they were read already. What is explored follows from the
-        request's id and the user."""
-        at_us = self.clock.now_us()
+        """`rows` are the user's, where they were read already; `retrieved` are candidates of
+        this version, where they were found elsewhere. What is explored follows from the request's
+        id and the user."""
+        at_us = self.clock.now_us() if retrieved is None else retrieved.at_us
         user = self.users.read(request.user_id, request.context, at_us, rejected, rows)
-        allowed = allowed_items(self.snapshot, user, request.filters, at_us)
-        said = self.voices.say(user, at_us)
-        question = Question(self.snapshot, user, request.context, at_us, allowed, said)
-        positions, channels = gather(self._channels, question, self._quotas)
-        positions, channels = self._with_allow_list(positions, channels, allowed, request.filters)
+        question = self._question(user, request.context, request.filters, at_us)
+        said = question.said
+        retrieved = retrieved or self._gather(question)
+        positions, channels = self._with_allow_list(retrieved, question.allowed, request.filters)
         if not len(positions):
-            return Slate(user, at_us, (), self.snapshot.version, tuple(question.degraded))
+            return Slate(user, at_us, (), self.snapshot.version, retrieved.degraded)
         items = self.snapshot.tokens(positions, at_us)
         scores = said.scores(self._logits(user, items), positions)
         options, seed = SlateOptions.of(request), f"{request_id} {request.user_id}"
@@ -124,9 +129,17 @@ class SlateRanker:
         return dataclasses.replace(
             slate,
             items=marked(slate.items, chosen),
-            degraded=tuple(question.degraded),
+            degraded=retrieved.degraded,
             is_relaxed=chosen.is_relaxed,
         )
+
+    def candidates(self, wanted: Wanted) -> Candidates:
+        """The first half of `recommend`, for a ranker elsewhere to go on with."""
+        request, at_us = wanted.request, wanted.at_us
+        user = self.users.read(
+            request.user_id, request.context, at_us, wanted.rejected, wanted.rows
+        )
+        return self._gather(self._question(user, request.context, request.filters, at_us))
 
     def explain(
         self,
@@ -146,16 +159,22 @@ class SlateRanker:
 
     @torch.inference_mode()
     def counterfactuals(
-        self, user: User, item_id: str, context: Context, language: Language = "en"
+        self,
+        user: User,
+        item_id: str,
+        context: Context,
+        language: Language = "en",
+        retrieved: Candidates | None = None,
     ) -> list[Counterfactual]:
         """Where the item would rank among the user's candidates without each source, the greatest
-        change first. Sources that say nothing of user or item are left out."""
-        position, at_us = self.snapshot.place(item_id), self.clock.now_us()
-        allowed = allowed_items(self.snapshot, user, Filters(), at_us)
-        said = self.voices.say(user, at_us)
-        question = Question(self.snapshot, user, context, at_us, allowed, said)
-        positions, _ = gather(self._channels, question, self._quotas)
-        positions = np.union1d(positions, [position]).astype(np.int64)
+        change first. Sources that say nothing of user or item are left out. `retrieved` as in
+        `recommend`."""
+        position = self.snapshot.place(item_id)
+        at_us = self.clock.now_us() if retrieved is None else retrieved.at_us
+        question = self._question(user, context, Filters(), at_us)
+        said = question.said
+        retrieved = retrieved or self._gather(question)
+        positions = np.union1d(retrieved.positions, [position]).astype(np.int64)
         items, own = (
             self.snapshot.tokens(positions, at_us),
             int(np.searchsorted(positions, position)),
@@ -180,15 +199,25 @@ class SlateRanker:
         ]
         return sorted(found, key=lambda one: -abs(one.rank_without - one.rank))
 
+    def _question(self, user: User, context: Context, filters: Filters, at_us: int) -> Question:
+        allowed = allowed_items(self.snapshot, user, filters, at_us)
+        said = self.voices.say(user, at_us)
+        return Question(self.snapshot, user, context, at_us, allowed, said)
+
+    def _gather(self, question: Question) -> Candidates:
+        positions, channels = gather(self._channels, question, self._quotas)
+        return Candidates(positions, channels, question.at_us, tuple(question.degraded))
+
     @staticmethod
     def _with_allow_list(
-        positions: Positions, channels: list[str], allowed: Allowed, filters: Filters
-    ) -> tuple[Positions, list[str]]:
+        found: Candidates, allowed: Allowed, filters: Filters
+    ) -> tuple[Positions, Sequence[str]]:
         """With an allow list its items are candidates even where no channel thought of them."""
         if filters.allow is None or allowed.listed is None:
-            return positions, channels
-        more = np.setdiff1d(allowed.listed[allowed.of(allowed.listed)], positions)
-        return np.concatenate([positions, more]), [*channels, *["allow_list"] * len(more)]
+            return found.positions, found.channels
+        more = np.setdiff1d(allowed.listed[allowed.of(allowed.listed)], found.positions)
+        together = np.concatenate([found.positions, more])
+        return together, [*found.channels, *["allow_list"] * len(more)]
 
     @stage("scoring")
     @torch.inference_mode()

@@ -118,14 +118,16 @@ def own_bundle(bundle: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(bundle: Path, own_repo: Path, tmp_path: Path) -> Iterator[Callable[..., TestClient]]:
-    """Starts the application without Ray: `start(explainer, **configuration)` -> HTTP client."""
+    """Starts the application without Ray: `start(explainer, **configuration)` -> HTTP client.
+    `retriever` is one that runs already, or what stands in for it."""
 
-    def started(explainer: Any = None, **changes: Any) -> TestClient:
+    def started(explainer: Any = None, retriever: Any = None, **changes: Any) -> TestClient:
         given = {"bundle": bundle, "repo": own_repo, "clock": "data"}
         given["feedback_log"] = tmp_path / "feedback.jsonl"
         given["user_deadline_ms"] = given["channel_deadline_ms"] = 30_000  # of a busy machine
+        given["retrieval"] = "process" if retriever is None else "handle"
         config = ServingConfig.model_validate({**given, **changes})
-        application = PLAIN_RANKER(config, explainer)
+        application = PLAIN_RANKER(config, explainer, retriever)
         api.dependency_overrides[the_instance()] = lambda: application
         return TestClient(api, raise_server_exceptions=False)
 

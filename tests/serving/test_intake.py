@@ -51,6 +51,7 @@ class Standing:
             views={},  # what is counted there belongs to all tests
         )
         self.state = State(own)
+        self.prepare: list[object] = []
 
 
 class MemoryStore:

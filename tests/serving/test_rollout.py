@@ -233,7 +233,7 @@ def test_a_new_state_is_prepared_before_a_request_takes_it(
     live: Live, bundles: list[Path], pointer: Path, own_repo: Path
 ) -> None:
     old, prepared = live.state.snapshot, list[tuple[Snapshot, Snapshot]]()
-    live.prepare = lambda snapshot: prepared.append((snapshot, live.state.snapshot))
+    live.prepare.append(lambda snapshot: prepared.append((snapshot, live.state.snapshot)))
     roll_out(bundles[1], pointer, own_repo)
     live.refresh()
     assert [(id(new), id(then)) for new, then in prepared] == [(id(live.state.snapshot), id(old))]
