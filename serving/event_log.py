@@ -78,6 +78,15 @@ class LogReader:
         return event
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One writer of a file at a time, of all threads and processes of the machine; a dead one holds
+    nothing."""
+    with path.with_name(path.name + ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 class EventLog:
     """The writing side."""
 
@@ -87,15 +96,8 @@ class EventLog:
         durable(path.parent)  # the file's name must be as durable as its lines
         self.path = path
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One writer at a time, of all processes of the machine; a dead one holds nothing."""
-        with self.path.with_name(self.path.name + ".lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
     def append(self, events: Sequence[Event], end: int) -> None:
-        """Returns when the events are on the disk. Only within `locked`, and `end` is where a
+        """Returns when the events are on the disk. Only within the log's lock, and `end` is where a
         reader that has read everything stands: what comes after it a dead writer left unfinished.
         OSError leaves the log as it was."""
         lines = [json.dumps(asdict(event), ensure_ascii=False) + "\n" for event in events]

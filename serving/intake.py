@@ -1,13 +1,12 @@
 """Intake of feedback: a request becomes an event, is made durable, then pushed to Feast.
 
 In: requests, and what other replicas wrote to the log. Out: answers, and a state to answer from
-that knows all of it. Waiting for the disk and for the store happens in one thread of its own, which
-takes all events that wait as one group: one flush and one push for all of them.
+that knows all of it. Waiting for the disk happens in one thread of its own, which takes all events
+that wait as one group: one flush and one push for all of them (pushing.py).
 """
 
 import asyncio
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -17,16 +16,15 @@ from serving.api import FeedbackRequest, FeedbackResponse
 from serving.clock import instant, microseconds
 from serving.counting import Counting
 from serving.errors import FutureEventError
-from serving.event_log import Event, EventLog, LogReader
+from serving.event_log import Event, EventLog, LogReader, locked
 from serving.feedback import Rejections, is_positive
 from serving.live import Live, State
-from serving.logs import log_error
 from serving.metrics import timed
-from serving.pusher import FeaturePusher, mark_beside
+from serving.pusher import FeaturePusher
+from serving.pushing import Pushing
 from serving.timing import note
 
 FUTURE_TOLERANCE_US = 5_000_000  # clocks of phones and servers differ by seconds
-RETRY_S = 1.0  # after Feast took no rows
 
 
 class Committer:
@@ -71,14 +69,13 @@ class Intake:
         self._log, self._pusher, self._live = log, pusher, live
         self._positive_from = positive_from
         # What the data holds already is not kept in memory.
-        self._since_us = microseconds(live.state.ranker.bundle.as_of)
-        self._reader = LogReader(log.path, since_us=self._since_us)
-        self._mark_path = mark_beside(log.path)
+        since_us = microseconds(live.state.ranker.bundle.as_of)
+        self._reader = LogReader(log.path, since_us=since_us)
+        self._pushing = Pushing(pusher, log.path, since_us)
         self._ids: set[str] = set()
         self._rejections = Rejections()
         self._counting = Counting(log.path)
         self._lock = threading.Lock()  # around what requests and the committing thread both read
-        self._retry_at: float | None = None
         self._committer = Committer(self._commit)
         self._commit(())  # what was in the log and not in the store when the last process died
         live.prepare.append(self._counting.begin)
@@ -91,8 +88,7 @@ class Intake:
 
     def state(self) -> State:
         """The state to answer from, with every event that a replica has acknowledged."""
-        if self._retry_at is not None and time.monotonic() >= self._retry_at:
-            self._retry_at = None
+        if self._pushing.is_due():
             self._committer.nudge()
         state = self._live.state
         with self._lock:
@@ -113,7 +109,7 @@ class Intake:
 
     def _commit(self, events: Sequence[Event]) -> list[FeedbackResponse]:
         """Make new events durable, then push everything that is not pushed yet."""
-        with self._log.locked():
+        with locked(self._log.path):
             with self._lock:
                 self._catch_up()
                 fresh = self._fresh(events)
@@ -121,8 +117,7 @@ class Intake:
             if fresh:
                 with timed("feedback_durable"):
                     self._log.append(list(fresh.values()), end)
-            with timed("feedback_push"):
-                pushed = self._push()
+        pushed = self._pushing.catch_up()
         answers = []
         for event in events:
             accepted = fresh.get(event.event_id) is event
@@ -139,20 +134,6 @@ class Intake:
             if event.event_id not in self._ids:
                 fresh.setdefault(event.event_id, event)
         return fresh
-
-    def _push(self) -> bool:
-        """Whether the store has everything now. It may be down: what is acknowledged is in the
-        log, and is pushed as soon as that succeeds."""
-        try:
-            while self._pusher.push(
-                LogReader(self._log.path, since_us=self._since_us), self._mark_path
-            ):
-                pass
-        except Exception as error:  # noqa: BLE001  whatever it is, it is tried again
-            log_error("feedback is in the log and not yet in the online store", error)
-            self._retry_at = time.monotonic() + RETRY_S
-            return False
-        return True
 
     def _event(self, request: FeedbackRequest) -> Event:
         state = self._live.state

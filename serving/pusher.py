@@ -16,7 +16,7 @@ import pandas as pd
 from feast import FeatureStore
 
 from serving.clock import instant
-from serving.event_log import Event, LogReader
+from serving.event_log import Event, LogReader, locked
 from serving.feedback import UPDATES, Row, touched
 
 Rows = dict[str, dict[str, Row]]
@@ -83,23 +83,24 @@ class FeaturePusher:
         return [view for view in self._fields if touched(view, event)]
 
     def push(self, log: LogReader, mark_path: Path) -> bool:
-        """Push what `log` has after the mark; whether there was any, for there may be more. Only
-        within the log's lock.
+        """Push what `log` has after the mark; whether there was any, for there may be more.
 
         Raises what the store raises; then the next call goes on where this one ended.
         """
-        mark = PushMark.read(mark_path)
-        if mark.rows:
-            self.put(mark_path, mark)
-        log.offset = mark.until
-        events = log.new(limit=GROUP)
-        if log.offset == mark.until:
-            return False
-        self.put(mark_path, PushMark(log.offset, self.after(events, self._online)))
-        return True
+        with locked(mark_path):
+            mark = PushMark.read(mark_path)
+            if mark.rows:
+                self.put(mark_path, mark)
+            log.offset = mark.until
+            with locked(log.path):  # who appends may yet take back what the disk refuses
+                events = log.new(limit=GROUP)
+            if log.offset == mark.until:
+                return False
+            self.put(mark_path, PushMark(log.offset, self.after(events, self._online)))
+            return True
 
     def put(self, mark_path: Path, mark: PushMark) -> None:
-        """Note the mark's rows, write them, and be done with them."""
+        """Note the mark's rows, write them, and be done with them. Only within the mark's lock."""
         mark.write(mark_path)
         self._write(mark.rows)
         PushMark(mark.until).write(mark_path)

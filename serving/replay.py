@@ -1,8 +1,8 @@
 """Replay: the online store filled anew from the batch rows, and what was fed back since on top.
 
 `python -m serving.replay --bundle B --repo R`, in place of `feast materialize`, which knows nothing
-of events after the data and would take them out of every row. Replicas may go on serving: feedback
-waits for the lock meanwhile. Broken off, it is simply run again.
+of events after the data and would take them out of every row. Replicas may go on serving: what is
+fed back meanwhile is pushed afterwards. Broken off, it is simply run again.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import pandas as pd
 from feast import FeatureStore
 
 from serving.clock import microseconds
-from serving.event_log import EventLog, LogReader
+from serving.event_log import EventLog, LogReader, locked
 from serving.pusher import FeaturePusher, PushMark, mark_beside
 from serving.rollout import bundle_folder
 from training.bundle import load_bundle
@@ -38,11 +38,12 @@ def replay(store: FeatureStore, log: EventLog, data_end_at: datetime, until: dat
         return columns
 
     pusher, reader = FeaturePusher(store), LogReader(log.path, since_us=microseconds(data_end_at))
-    with log.locked():
+    mark_path = mark_beside(log.path)
+    with locked(mark_path):
         store.materialize(BEGINNING, until)
-        events = reader.new()
-        rows = pusher.after(events, read)
-        pusher.put(mark_beside(log.path), PushMark(reader.offset, rows))
+        with locked(log.path):
+            events = reader.new()
+        pusher.put(mark_path, PushMark(reader.offset, pusher.after(events, read)))
     return len(events)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.event_log import Event, EventLog, LogReader
+from serving.event_log import Event, EventLog, LogReader, locked
 
 
 def event(number: int, received_at_us: int = 0) -> Event:
@@ -18,7 +18,7 @@ def append(path: Path, numbers: range) -> None:
     """Events one by one, as a replica does it: read to the end, then write."""
     log, reader = EventLog(path), LogReader(path)
     for number in numbers:
-        with log.locked():
+        with locked(path):
             reader.new()
             log.append([event(number)], reader.offset)
 

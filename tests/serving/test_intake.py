@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from serving.api import FeedbackRequest, FeedbackResponse
 from serving.clock import instant
-from serving.event_log import EventLog, LogReader
+from serving.event_log import EventLog, LogReader, locked
 from serving.feedback import Row
 from serving.intake import Intake
 from serving.live import State
-from serving.pusher import FeaturePusher, PushMark
+from serving.pusher import FeaturePusher, PushMark, mark_beside
 from serving.ranker import SlateRanker
 from tests.serving.test_feedback import assert_same, folded
 from training.bundle import Bundle
@@ -63,6 +63,9 @@ class MemoryStore:
         self.list_data_sources = registry.list_data_sources
         self.fails_at: list[int] = []
         """Which writes from now on raise, 0 for the next."""
+        self.answers = threading.Event()
+        """Cleared, it hangs."""
+        self.answers.set()
 
     def get_online_features(
         self, features: list[str], entity_rows: list[Row], full_feature_names: bool
@@ -79,6 +82,7 @@ class MemoryStore:
         return self._answer
 
     def write_to_online_store(self, view: str, frame: Any) -> None:
+        self.answers.wait()
         failing, self.fails_at = 0 in self.fails_at, [n - 1 for n in self.fails_at if n > 0]
         if failing:
             raise ConnectionError("the store is down")
@@ -245,19 +249,35 @@ def test_a_request_pushes_what_waits_when_the_store_is_back(
     assert_same(kept.rows, folded(LogReader(path).new()))
 
 
+def test_a_store_that_hangs_holds_up_no_acknowledgement(
+    ranker: SlateRanker, replica: Replica, path: Path, store: FeatureStore
+) -> None:
+    kept = MemoryStore(store, {})
+    intake = replica(path, kept)
+    kept.answers.clear()
+    requests = drawn(ranker, 6)
+    answers = [take(intake, one)[0] for one in requests]
+    assert all(answer.accepted and not answer.updated_views for answer in answers)
+    assert len(LogReader(path).new()) == len(requests)
+    assert kept.rows == {}
+    kept.answers.set()
+    intake._pushing._next.result()
+    assert_same(kept.rows, folded(LogReader(path).new()))
+    assert take(intake, *drawn(ranker, 7))[-1].updated_views  # waited for again
+
+
 def test_events_that_come_at_once_share_one_push(
     ranker: SlateRanker, replica: Replica, path: Path, store: FeatureStore
 ) -> None:
     kept = MemoryStore(store, {})
     intake = replica(path, kept)
-    with intake._log.locked():  # the first group has to wait, and the rest behind it
+    with locked(path):  # the first group has to wait, and the rest behind it
         asking = threading.Thread(target=take, args=(intake, *drawn(ranker, 30)))
         asking.start()
         while len(intake._committer._waiting) < 29:
             threading.Event().wait(0.01)
-        marks = intake._mark_path
     asking.join()
-    assert PushMark.read(marks).until == path.stat().st_size
+    assert PushMark.read(mark_beside(path)).until == path.stat().st_size
     assert_same(kept.rows, folded(LogReader(path).new()))
 
 
@@ -283,10 +303,8 @@ import os, signal, sys
 from datetime import timedelta
 from pathlib import Path
 from feast import FeatureStore
-from serving.event_log import EventLog, LogReader
-from serving.feedback import is_positive
-from serving.event_log import Event
-from serving.pusher import FeaturePusher
+from serving.event_log import Event, EventLog, LogReader, locked
+from serving.pusher import FeaturePusher, mark_beside
 
 class Dying(FeatureStore):
     def write_to_online_store(self, view, frame):
@@ -296,9 +314,9 @@ class Dying(FeatureStore):
 path = Path(sys.argv[2])
 log, reader = EventLog(path), LogReader(path)
 event = Event("e1", "new", "i0000003", "play", None, int(sys.argv[3]), True, int(sys.argv[3]))
-with log.locked():
+with locked(path):
     log.append([event], 0)
-    FeaturePusher(Dying(sys.argv[1])).push(reader, path.with_name(path.name + ".pushed"))
+FeaturePusher(Dying(sys.argv[1])).push(reader, mark_beside(path))
 """
 
 
