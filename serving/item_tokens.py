@@ -110,7 +110,7 @@ class ItemTokens:
         for view in self._aged:
             times_us = {"time_us": kept.times_us[view]}
             batches[view] = ViewBatch.gathered(times_us, kept.present[view], at)
-        return self._model.items.finish(self._model.tables, kept.tokens, batches)
+        return self._model.finished(kept.tokens, batches)
 
     def _prepared(self, positions: Positions) -> Kept:
         """A copy of what is kept of C items; what is missing is made first."""

@@ -30,6 +30,7 @@ from serving.rollout import bundle_folder
 from serving.snapshot import Snapshot
 from serving.snapshot_files import open_snapshot, snapshots_of
 from training.bundle import Bundle, load_bundle
+from training.native import open_native
 
 RETRY_S = 30.0  # what could not be loaded may load later: a store was down, a disk slow
 NUM_TRIALS = 2
@@ -145,8 +146,13 @@ class Live:
         return Named(bundle, target(snapshots_of(bundle)))
 
     def _bundle(self, path: Path) -> Bundle:
-        bundle = load_bundle(path)
+        bundle, compiled = load_bundle(path), self._config.compiled
         bundle.check(self._store)
+        if compiled is not None:
+            try:
+                bundle.model.native = open_native(compiled, bundle.model)
+            except ValueError as error:
+                logger.warning("bundle %s is served without compiled steps: %s", path, error)
         return bundle
 
     def _next(self, named: Named) -> State:

@@ -103,7 +103,7 @@ class AttentionFusion(nn.Module):
         logits = [token_ND @ key for token_ND, key in zip(tokens, self.key_SDH, strict=True)]
         logit_NHS = torch.stack(logits, 2)
         weight_NHS = masked_softmax(logit_NHS, present_NS[:, None].expand(logit_NHS.shape))
-        by_head = [token_ND.reshape(len(token_ND), self.heads, -1) for token_ND in tokens]
+        by_head = [token_ND.reshape(token_ND.shape[0], self.heads, -1) for token_ND in tokens]
         pooled_NHd = sum_of(
             [
                 value_NHd * weight_NH[..., None]

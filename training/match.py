@@ -147,7 +147,8 @@ class Match(nn.Module):
         key, size = item.keys[pair.item_key], self.sizes[str(pair.vocabulary)]
         # One look-up table a user is far cheaper than comparing with every item, but for few items
         # and a vocabulary of a million.
-        if shared and size < key.numel() * key_BL.shape[1]:
+        tabled = shared and not torch.compiler.is_compiling()
+        if tabled and size < key.numel() * key_BL.shape[1]:
             table_BV = weight_BL.new_zeros(len(key_BL), size)
             table_BV = table_BV.scatter_add(1, key_BL, weight_BL)
             found_BC = weight_BL.new_zeros(len(key_BL), len(key))

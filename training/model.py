@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,22 @@ from training.schema import FeatureSchema
 from training.tokens import ID_VOCABULARY, SideTokenizer, SideTokens
 
 
+class Steps(Protocol):
+    """Other code for steps of the model; None where it cannot take what is asked."""
+
+    def user_tokens(self, batches: Mapping[str, ViewBatch]) -> SideTokens | None: ...
+
+    def finished(
+        self, prepared: SideTokens, batches: Mapping[str, ViewBatch]
+    ) -> SideTokens | None: ...
+
+    def score(self, user: SideTokens, item: SideTokens) -> Tensor | None: ...
+
+    def score_masked(
+        self, user: SideTokens, item: SideTokens, mask_KS: Tensor
+    ) -> Tensor | None: ...
+
+
 class FusionModel(nn.Module):
     """Scores items for users. Built from an encoder's schema and vocabulary sizes alone."""
 
@@ -34,6 +51,8 @@ class FusionModel(nn.Module):
     ) -> None:
         """`schema` must know the length of its embeddings: take `encoder.feature_schema`."""
         super().__init__()
+        self.native: Steps | None = None
+        """Faster code for some of the steps of a model in use; see native.py."""
         self.config, self.sources = config, schema.sources
         used = {*vocabularies_of(schema), ID_VOCABULARY}
         sizes = {name: size for name, size in vocabulary_sizes.items() if name in used}
@@ -54,6 +73,8 @@ class FusionModel(nn.Module):
 
     def user_tokens(self, batches: Mapping[str, ViewBatch]) -> SideTokens:
         """Tokens of B users from their views' rows."""
+        if self.native and (found := self.native.user_tokens(batches)):
+            return found
         return self.users(self.tables, batches)  # type: ignore[no-any-return]
 
     def item_tokens(self, batches: Mapping[str, ViewBatch], item_ids: Tensor) -> SideTokens:
@@ -62,14 +83,24 @@ class FusionModel(nn.Module):
         """
         return self.items(self.tables, batches, item_ids)  # type: ignore[no-any-return]
 
+    def finished(self, prepared: SideTokens, batches: Mapping[str, ViewBatch]) -> SideTokens:
+        """Items' tokens at an instant from what was prepared of them; see `SideTokenizer`."""
+        if self.native and (found := self.native.finished(prepared, batches)):
+            return found
+        return self.items.finish(self.tables, prepared, batches)
+
     def score(self, user: SideTokens, item: SideTokens) -> Tensor:
         """Scores [B, C] of users [B] with items [B, C], or with items [C] that all share."""
+        if self.native and (found := self.native.score(user, item)) is not None:
+            return found
         return self.score_fused(user, item, *self.fused(user, item))
 
     def score_masked(self, user: SideTokens, item: SideTokens, mask_KS: Tensor) -> Tensor:
         """Scores [K, B, C] of users [B] with items [B, C], or with items [C] that all share, when
         only the sources of each mask may be seen. How alike the two are does not depend on masks
         and is worked out once."""
+        if self.native and (found := self.native.score_masked(user, item, mask_KS)) is not None:
+            return found
         num_users, num_masks = len(user.present), len(mask_KS)
         if item.present.dim() == 2:
             item = item.map(lambda tensor: tensor.expand(num_users, *tensor.shape))

@@ -40,12 +40,14 @@ class ViewBatch:
     @classmethod
     def gathered(cls, columns: Columns, present: Tensor, at_us: Tensor) -> ViewBatch:
         """A batch whose columns already have one row an entity; `present` is bool [N]."""
-        rows = torch.arange(len(present), device=present.device)
+        rows = torch.arange(present.shape[0], device=present.device)
         return cls(columns, torch.where(present, rows, -1), at_us)
 
     @property
     def is_single(self) -> bool:
         """Whether it is one entity and its one row, as a server asks for a user."""
+        if torch.compiler.is_compiling():
+            return False  # code for one row must not depend on whether there is one
         num_rows = len(next(iter(self.columns.values())))
         return len(self.rows) == num_rows == 1 and int(self.rows) == 0
 
@@ -162,7 +164,7 @@ class ViewProjector(nn.Module):
             parts.append(functional.layer_norm(raw, raw.shape[1:]))
             if full_name(self.view, field) in self.compared:
                 vectors[full_name(self.view, field)] = functional.normalize(raw, dim=1)
-        num_rows = len(next(iter(columns.values())))
+        num_rows = next(iter(columns.values())).shape[0]
         joined = torch.cat(parts, 1) if parts else self.fixed.weight.new_zeros(num_rows, 0)
         present = torch.ones(num_rows, dtype=torch.bool, device=joined.device)
         return Projected(self.fixed(joined), present, keys, weights, vectors)
@@ -205,7 +207,7 @@ class ViewProjector(nn.Module):
 
 def padded(columns: Columns) -> Columns:
     """The columns, or one row of zeros where a view has no row yet, so that row 0 exists."""
-    if len(next(iter(columns.values()))):
+    if next(iter(columns.values())).shape[0]:
         return columns
     return {name: column.new_zeros((1, *column.shape[1:])) for name, column in columns.items()}
 

@@ -204,7 +204,7 @@ class SideTokenizer(nn.Module):
 
         The token of an `unfinished` source stays the sum of its parts.
         """
-        num, device = len(like_N), like_N.device
+        num, device = like_N.shape[0], like_N.device
         tokens, present, prior = [], [], []
         for source in self.sources:
             own = [part for name, part in parts if name == source]
