@@ -97,9 +97,10 @@ def test_answers_are_those_of_one_process(start: Start, begin: Begin) -> None:
         filtered = [slate["details"]["filtered"] for slate in slates]
         return [items, filtered, [one["rank_without"] for one in explained["counterfactuals"]]]
 
-    in_process = ask(start())
+    few = {"candidates_per_channel": 10}
+    in_process = ask(start(**few))
     assert {channel for slate in in_process[0] for _, channel in slate} > {"trending"}
-    assert ask(patient(start, begin())) == in_process
+    assert ask(patient(start, begin(**few), **few)) == in_process
 
 
 def test_the_retriever_sees_feedback_in_the_next_answer(start: Start, begin: Begin) -> None:
@@ -114,6 +115,14 @@ def test_the_retriever_sees_feedback_in_the_next_answer(start: Start, begin: Beg
         body = {"user_id": f"u{number}", "item_id": untouched, "action": "click"}
         assert client.post("/v1/feedback", json=body).json()["accepted"]
     assert untouched in shown()
+
+
+def test_what_was_turned_down_is_no_candidate(start: Start, begin: Begin) -> None:
+    client = patient(start, begin())
+    best = told(client)["items"][0]["item_id"]
+    body = {"user_id": USER, "item_id": best, "action": "skip"}
+    assert client.post("/v1/feedback", json=body).json()["accepted"]
+    assert best not in [item["item_id"] for item in told(client)["items"]]
 
 
 class Elsewhere:
