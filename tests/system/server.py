@@ -110,9 +110,9 @@ def is_running(pid: int) -> bool:
 
 
 @contextmanager
-def serving(repo: Path, bundle: Path, folder: Path, **arguments: object) -> Iterator[Server]:
-    """Ready to answer, over a copy of the repo that feedback may be pushed to; skips the test where
-    another server is running."""
+def serving(repo: Path, bundle: Path, folder: Path, /, **arguments: object) -> Iterator[Server]:
+    """Ready to answer, over a copy of the repo that feedback may be pushed to, unless `arguments`
+    (of serving/config.py) name one; skips the test where another server is running."""
     for port in PORTS:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
