@@ -75,9 +75,15 @@ def test_several_wrong_arguments_are_all_named(arguments: dict[str, Any]) -> Non
 
 
 @pytest.mark.usefixtures("_own_environment")
-def test_two_deployments_or_one(arguments: dict[str, Any]) -> None:
-    assert isinstance(build(arguments), Application)
-    assert isinstance(build({**arguments, "explainer_replicas": "0"}), Application)
+def test_as_many_deployments_as_the_configuration_says(arguments: dict[str, Any]) -> None:
+    def bound(**changes: str) -> list[str]:
+        ingress = build({**arguments, **changes})._bound_deployment
+        own = [one for one in ingress.init_args if isinstance(one, Application)]
+        return [ingress.name, *(one._bound_deployment.name for one in own)]
+
+    assert bound() == ["Ranker", "Explainer"]
+    assert bound(explainer_replicas="0") == ["Ranker"]
+    assert bound(explainer_replicas="0", retrieval="handle") == ["Ranker", "Retriever"]
 
 
 @pytest.mark.usefixtures("_own_environment")
