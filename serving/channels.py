@@ -9,7 +9,7 @@ it, about a longer one.
 # Shapes: I items, E length of a text vector
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -59,6 +59,10 @@ class Channel(Protocol):
     def candidates(self, question: Question, limit: int) -> Positions:
         """At most `limit` allowed positions, each once, best first."""
         ...
+
+
+Ask = Callable[[Sequence[Channel], Question, Sequence[int]], list[Positions]]
+"""How channels are asked, each for so many."""
 
 
 def seeds(question: Question) -> list[int]:
@@ -249,9 +253,18 @@ def index_of(channel: object) -> NearestItems | None:
     return NearestItems(channel.answers_ID) if isinstance(channel, TextLink) else None
 
 
+def ask_each(
+    channels: Sequence[Channel], question: Question, limits: Sequence[int]
+) -> list[Positions]:
+    """What each channel proposes, asked plainly."""
+    return [
+        channel.candidates(question, limit) for channel, limit in zip(channels, limits, strict=True)
+    ]
+
+
 @stage("channels")
 def gather(
-    channels: Sequence[Channel], question: Question, quotas: Quotas
+    channels: Sequence[Channel], question: Question, quotas: Quotas, ask: Ask = ask_each
 ) -> tuple[Positions, list[str]]:
     """Candidates of all channels, each once, and the channel that ranked each highest.
 
@@ -259,11 +272,10 @@ def gather(
     that some channel ranked highest.
     """
     first: dict[int, tuple[int, str]] = {}
-    for channel in channels:
-        if not quotas.of(channel.name):
-            continue
-        found = channel.candidates(question, quotas.of(channel.name)).tolist()
-        for place, position in enumerate(found):
+    asked = [channel for channel in channels if quotas.of(channel.name)]
+    found = ask(asked, question, [quotas.of(channel.name) for channel in asked])
+    for channel, positions in zip(asked, found, strict=True):
+        for place, position in enumerate(positions.tolist()):
             if position not in first or place < first[position][0]:
                 first[position] = (place, channel.name)
     kept = list(first.items())

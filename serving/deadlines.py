@@ -42,7 +42,7 @@ class Guard:
         source: str | None = None,
     ) -> None:
         self._stage, self._source = stage, source
-        self._deadline_s, self._breaker, self._threads = deadline_s, breaker, threads
+        self.deadline_s, self._breaker, self._threads = deadline_s, breaker, threads
 
     @property
     def is_open(self) -> bool:
@@ -55,34 +55,39 @@ class Guard:
             loop = asyncio.get_running_loop()
             in_context = contextvars.copy_context().run  # so that its stages are timed
             running = loop.run_in_executor(self._threads, in_context, function, *args)
-            return await asyncio.wait_for(running, self._deadline_s)
+            return await asyncio.wait_for(running, self.deadline_s)
 
     async def wait(self, begin: Callable[[], Awaitable[T]]) -> T:
         """The result of what `begin` begins."""
         with self.watched():
-            return await asyncio.wait_for(begin(), self._deadline_s)
-
-    def call(self, function: Callable[..., T], *args: object) -> T:
-        """The function's result, waited for here."""
-        with self.watched():
-            in_context = contextvars.copy_context().run
-            return self._threads.submit(in_context, function, *args).result(self._deadline_s)
+            return await asyncio.wait_for(begin(), self.deadline_s)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[float]:
         """For what asks in its own way, within so many seconds: asks the breaker first, and tells
         it how it went."""
+        self.begin()
+        try:
+            yield self.deadline_s
+        except Exception as error:  # noqa: BLE001  `end` raises, whatever it was
+            self.end(error)
+        else:
+            self.end()
+
+    def begin(self) -> None:
+        """Asks the breaker. Each `begin` that lets pass is followed by an `end`."""
         if not self._breaker.lets_pass():
             raise self._left_out("was not asked: it failed or was late several times in a row")
-        try:
-            yield self._deadline_s
-        except TimeoutError:
-            self._breaker.failed()
-            raise self._left_out(f"was late: over {1e3 * self._deadline_s:.0f} ms") from None
-        except Exception as error:
-            self._breaker.failed()
-            raise self._left_out(f"failed: {type(error).__name__}") from error
-        self._breaker.succeeded()
+
+    def end(self, error: Exception | None = None) -> None:
+        """Tells the breaker how it went; raises LeftOutError where there was an error."""
+        if error is None:
+            self._breaker.succeeded()
+            return
+        self._breaker.failed()
+        if isinstance(error, TimeoutError):
+            raise self._left_out(f"was late: over {1e3 * self.deadline_s:.0f} ms") from None
+        raise self._left_out(f"failed: {type(error).__name__}") from error
 
     def _left_out(self, why: str) -> LeftOutError:
         return LeftOutError(noted(Degradation(stage=self._stage, source=self._source, why=why)))

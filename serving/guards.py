@@ -8,17 +8,17 @@ new version comes.
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-
-import numpy as np
+from functools import partial
 
 from serving.api import Degradation
 from serving.breaker import Breaker
-from serving.channels import Channel, Question
+from serving.channels import NOTHING, Channel, Question
 from serving.config import ServingConfig
 from serving.deadlines import Guard, LeftOutError
 from serving.errors import UnavailableError
 from serving.snapshot import Positions
 from serving.timing import note, stage
+from serving.turns import in_turn
 from serving.users import UserReader
 from training.plain_rows import Row
 
@@ -70,9 +70,18 @@ class Guards:
         except Exception as error:  # noqa: BLE001  a replica starts without the store too
             logger.warning("the online store cannot be read yet: %s", type(error).__name__)
 
-    def around(self, channels: Sequence[Channel]) -> list[Channel]:
-        """The channels, each with its guard."""
-        return [GuardedChannel(channel, self._channel(channel.name)) for channel in channels]
+    def ask(
+        self, channels: Sequence[Channel], question: Question, limits: Sequence[int]
+    ) -> list[Positions]:
+        """What each channel proposes. One that is late or fails costs no answer: it proposes
+        nothing, and is named."""
+        calls = [
+            (self._channel(channel.name), partial(channel.candidates, question, limit))
+            for channel, limit in zip(channels, limits, strict=True)
+        ]
+        found = in_turn(calls, self._computing)
+        question.degraded.extend(own.degradation for own in found if isinstance(own, LeftOutError))
+        return [NOTHING if isinstance(own, LeftOutError) else own for own in found]
 
     def open(self) -> list[str]:
         """What is left alone now."""
@@ -90,18 +99,3 @@ class Guards:
 
     def _breaker(self) -> Breaker:
         return Breaker(self._config.breaker_failures, self._config.breaker_open_s)
-
-
-class GuardedChannel:
-    """A channel that costs no answer: late or failing it proposes nothing, and is named."""
-
-    def __init__(self, channel: Channel, guard: Guard) -> None:
-        self.name = channel.name
-        self._channel, self._guard = channel, guard
-
-    def candidates(self, question: Question, limit: int) -> Positions:
-        try:
-            return self._guard.call(self._channel.candidates, question, limit)
-        except LeftOutError as error:
-            question.degraded.append(error.degradation)
-            return np.empty(0, np.int64)

@@ -17,7 +17,7 @@ from feast import FeatureStore
 
 from serving.api import Context, Degradation, ExplainMode, Filters, RecommendRequest
 from serving.candidates import Candidates, Wanted
-from serving.channels import Channel, Question, gather, make_channels
+from serving.channels import Channel, Question, ask_each, gather, make_channels
 from serving.choosing import Chosen, SlateOptions, choose
 from serving.clock import Clock
 from serving.counterfactuals import Counterfactual, counterfactual
@@ -88,7 +88,8 @@ class SlateRanker:
         self.voices = Voices(self.snapshot)
         if channels is None:
             channels = make_channels(self.snapshot, clock.now_us())
-        self._channels = guards.around(channels) if guards else channels
+        self._channels = channels
+        self._ask = guards.ask if guards else ask_each
         self._quotas = quotas or Quotas()
         self._facts = SlateFacts(self.snapshot, self.voices, min_friends)
 
@@ -205,7 +206,7 @@ class SlateRanker:
         return Question(self.snapshot, user, context, at_us, allowed, said)
 
     def _gather(self, question: Question) -> Candidates:
-        positions, channels = gather(self._channels, question, self._quotas)
+        positions, channels = gather(self._channels, question, self._quotas, self._ask)
         return Candidates(positions, channels, question.at_us, tuple(question.degraded))
 
     @staticmethod
