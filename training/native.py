@@ -42,7 +42,7 @@ class Native:
         columns = self._names.user_columns.columns
         if batches.keys() != columns.keys() or not all(map(is_one_row, batches.values())):
             return None
-        found = self._steps["user_tokens"](*self._names.user_columns.flat(batches))
+        found = self._steps["user_tokens"](self._names.user_columns.flat(batches))
         return self._names.user.tokens(found)
 
     def finished(self, prepared: SideTokens, batches: Batches) -> SideTokens | None:
@@ -50,13 +50,13 @@ class Native:
         if columns is None or batches.keys() != columns.columns.keys() or len(prepared.present) < 2:
             return None
         return self._names.item.tokens(
-            self._steps["finished"](*self._names.flat_items(prepared, batches))
+            self._steps["finished"](self._names.flat_items(prepared, batches))
         )
 
     def score(self, user: SideTokens, item: SideTokens) -> Tensor | None:
         if not is_one_and_many(user, item):
             return None
-        found: Tensor = self._steps["score"](*self._names.flat_pair(user, item))[0]
+        found: Tensor = self._steps["score"](self._names.flat_pair(user, item))[0]
         return found
 
     def score_masked(self, user: SideTokens, item: SideTokens, mask_KS: Tensor) -> Tensor | None:
@@ -64,14 +64,17 @@ class Native:
         if not is_one_and_many(user, item) or len(mask_KS) != 2**num_sources:
             return None
         pair = self._names.flat_pair(user, item)
-        found: Tensor = self._steps["score_masked"](mask_KS, *pair)[0]
+        found: Tensor = self._steps["score_masked"]([mask_KS, *pair])[0]
         return found
 
-    def _loaded(self, path: Path) -> Callable[..., list[Tensor]]:
+    def _loaded(self, path: Path) -> Callable[[list[Tensor]], list[Tensor]]:
         step: Any = aoti_load_package(str(path))
         own = {name: self._weights[name] for name in step.get_constant_fqns()}
         step.load_constants(own, check_full_update=True, user_managed=True)
-        return step  # type: ignore[no-any-return]
+        # Not `step` itself, which spends longer on taking apart and putting together what is flat
+        # already than some steps take.
+        run: Callable[[list[Tensor]], list[Tensor]] = step.loader.boxed_run
+        return run
 
 
 def open_native(folder: Path, model: FusionModel) -> Native:
