@@ -83,7 +83,6 @@ class Ranker:
         start_observing(config)
         store = FeatureStore(repo_path=str(config.repo))
         self._live = Live(config, store)
-        warm_up(self._live.state.ranker, self._live.guards)
         self._pulse = Pulse()
         self._log = EventLog(config.event_log)
         # A connection of its own: it writes in another thread than requests read in.
@@ -98,6 +97,7 @@ class Ranker:
         watch_replica(self._live, self._log.path)
         self._config = config
         self._impressions = ImpressionLog(config.shown_log)
+        warm_up(self._live.state.ranker, self._live.guards)
 
     @api.post("/v1/recommend", response_model=RecommendResponse)
     async def recommend(self, request: RecommendRequest) -> RecommendResponse | StreamingResponse:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from serving.api import RecommendRequest
 from serving.errors import UnavailableError
+from serving.garbage import settle
 from serving.guards import Guards
 from serving.ranker import SlateRanker
 
@@ -54,6 +55,7 @@ def warm_up(ranker: SlateRanker, guards: Guards) -> None:
     taken for unknown because of it. Raises UnavailableError as `prove` does."""
     prove(ranker)
     guards.warm_up(ranker.users, NOBODY)
+    settle()
 
 
 def reasons(guards: Guards, log: Path) -> list[str]:

@@ -20,6 +20,7 @@ from serving.api import RecommendRequest
 from serving.channels import TrendingChannel
 from serving.clock import Clock
 from serving.config import ServingConfig
+from serving.garbage import settle
 from serving.guards import Guards
 from serving.item_changes import take_in
 from serving.item_pushes import PushReader, pushes_beside
@@ -134,6 +135,7 @@ class Live:
             self._failed(error)
         else:
             self.refresh_error = None
+            settle()
             logger.info("answers come from version %s now", self._state.version)
 
     def _failed(self, error: Exception) -> None:

@@ -20,6 +20,7 @@ from serving.config import ServingConfig
 from serving.counting import Counting
 from serving.deadlines import Guard, LeftOutError, noted
 from serving.errors import UnavailableError
+from serving.garbage import settle
 from serving.health import Pulse
 from serving.live import Live, State
 from serving.proxy import STANDING
@@ -53,6 +54,7 @@ class Retriever:
         self._asked_at_s = 0.0
         """When the version before was last asked for."""
         self._pulse.feel(self._newest.ranker)
+        settle()
 
     async def candidates(self, wanted: Wanted, traceparent: str = "") -> Candidates | None:
         """None where this replica does not have the version."""
