@@ -25,6 +25,7 @@ from ray import serve
 
 from feature_repo.pipelines.tables import table_path
 from serving.app import build
+from serving.compile import compile_bundle
 from tests.benchmarks.point_in_time import describe_machine
 from tests.benchmarks.serving_load import freshness, reads
 from tests.benchmarks.serving_load.client import Outcome, Traffic, another_process, send
@@ -66,14 +67,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def measure(args: argparse.Namespace, scale: Path, folder: Path) -> dict[str, Any]:
     """Everything, as it goes into the JSON."""
-    users = some_users(scale, args.seed)
+    users, compiled = some_users(scale, args.seed), None
+    if not args.eager:
+        compiled = scale / "compiled"
+        compile_bundle(scale / "bundle", compiled)
     with another_process() as process:
         print("reads", flush=True)
-        read = process.submit(reads.measure, scale, users, args.candidates).result()
+        read = process.submit(reads.measure, scale, users, args.candidates, compiled).result()
     bodies = tuple(
         json.dumps({"user_id": user, "k": args.k, "explain": "template"}).encode() for user in users
     )
-    with served(args, scale, folder), bare_server() as bare_port, another_process() as process:
+    with (
+        served(args, scale, folder, compiled),
+        bare_server() as bare_port,
+        another_process() as process,
+    ):
         places = {
             "app": (HTTP_PORT, PATH),
             "composed": (HTTP_PORT, COMPOSED + PATH),
@@ -86,6 +94,8 @@ def measure(args: argparse.Namespace, scale: Path, folder: Path) -> dict[str, An
     return {
         "size": json.loads((scale / "size.json").read_text())
         | {"candidates": args.candidates, "k": args.k, "clients": args.clients},
+        "replicas": args.replicas,
+        "compiled": compiled is not None,
         "rounds": args.rounds,
         "seconds": args.seconds,
         "machine": describe_machine(),
@@ -94,7 +104,9 @@ def measure(args: argparse.Namespace, scale: Path, folder: Path) -> dict[str, An
 
 
 @contextmanager
-def served(args: argparse.Namespace, scale: Path, folder: Path) -> Iterator[None]:
+def served(
+    args: argparse.Namespace, scale: Path, folder: Path, compiled: Path | None
+) -> Iterator[None]:
     """The application and the floors, on one Ray Serve, until the block ends."""
     settings = {
         "bundle": scale / "bundle",
@@ -102,6 +114,8 @@ def served(args: argparse.Namespace, scale: Path, folder: Path) -> Iterator[None
         "feedback_log": folder / "feedback.jsonl",
         "candidates_per_channel": args.candidates // CHANNELS,
         "max_candidates": args.candidates,
+        "compiled": compiled,
+        "ranker_replicas": args.replicas,
     }
     # No language model: sentences are templates here, and its weights would fill the machine.
     application = build({**settings, "clock": "data", "explainer_replicas": 0})
@@ -200,6 +214,8 @@ def parser() -> argparse.ArgumentParser:
     add("--candidates", type=int, default=500, help="ranked for a request (%(default)s)")
     add("--k", type=int, default=20, help="length of a slate (%(default)s)")
     add("--clients", type=int, default=16, help="at saturation (%(default)s)")
+    add("--replicas", type=int, default=1, help="of the ranker (%(default)s)")
+    add("--eager", action="store_true", help="do not compile the model (`serving.compile`) first")
     add("--rounds", type=int, default=3, help="(%(default)s)")
     add("--seconds", type=float, default=1.5, help="of each load in each round (%(default)s)")
     add("--trials", type=int, default=200, help="of freshness, with and without load (%(default)s)")

@@ -30,11 +30,12 @@ it anew. At full size:
     python -m tests.benchmarks.serving --scale SCALE --rounds 5 --seconds 4 \\
         --json docs/serving/1m.json
 
-**What is loaded.** The application as `serve run` builds it, on Ray Serve with HAProxy, one
-replica, without the language model; `POST /v1/recommend` with templates as sentences. Beside it, in
-the same Ray Serve with the same flags and limits, two programs that do nothing: one deployment, and
-one that asks another; and bare FastAPI under uvicorn. What does nothing is the floor: no
-application on the same stack is faster.
+**What is loaded.** The application as `serve run` builds it, on Ray Serve with HAProxy, without the
+language model; `POST /v1/recommend` with templates as sentences. Where a run says "compiled", the
+model's steps are native code (`python -m serving.compile`; docs/adr/0020-native-code.md). Beside
+it, in the same Ray Serve with the same flags and limits, two programs that do nothing: one
+deployment, and one that asks another; and bare FastAPI under uvicorn. What does nothing is the
+floor: no application on the same stack is faster.
 
 **How.** A client in a process of its own, by uvloop and httptools, some 40 us of CPU a request, its
 share of a core in the JSON. One client that asks again when it was answered, then many, then a
@@ -82,8 +83,8 @@ def table(report: Report) -> str:
         [
             f"{size['users']:,} users, {size['items']:,} items, {size['candidates']} candidates, "
             f"k = {size['k']}; {report['machine']['cores']} cores shared by server, proxy and "
-            f"client; median of {report['rounds']} rounds of {report['seconds']} s "
-            "(least to greatest).",
+            f"client; {manner(report)}; median of {report['rounds']} rounds of "
+            f"{report['seconds']} s (least to greatest).",
             "",
             f"| no-ops and the application | p50, 1 client, ms | p99, 1 client, ms | "
             f"requests a second, {size['clients']} clients | p99, {size['clients']} clients, ms |",
@@ -114,6 +115,13 @@ def table(report: Report) -> str:
             + ".",
         ]
     )
+
+
+def manner(report: Report) -> str:
+    """How the application was started."""
+    num = report.get("replicas", 1)
+    replicas = "one ranker replica" if num == 1 else f"{num} ranker replicas"
+    return f"{replicas}, {'compiled' if report.get('compiled') else 'eager'}"
 
 
 def both(load: Report, name: str, digits: int = 1) -> str:

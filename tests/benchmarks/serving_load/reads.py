@@ -24,6 +24,7 @@ from serving.snapshot import Snapshot
 from serving.users import UserReader
 from tests.benchmarks.serving_load.client import Floats
 from training.bundle import Bundle, load_bundle
+from training.native import open_native
 
 ITEM_KEY = "item_id"
 REPEAT = 200
@@ -49,10 +50,14 @@ class Reads:
         return self.user + self.items
 
 
-def measure(scale: Path, users: Sequence[str], candidates: int) -> Reads:
+def measure(
+    scale: Path, users: Sequence[str], candidates: int, compiled: Path | None = None
+) -> Reads:
     """Other users and items every time; Feast's are the same few, which is easier."""
     torch.set_num_threads(1)  # as in a replica
     bundle, store = load_bundle(scale / "bundle"), FeatureStore(str(scale / "feature_repo"))
+    if compiled is not None:
+        bundle.model.native = open_native(compiled, bundle.model)
     snapshot, reader = Snapshot.from_bundle(bundle), UserReader(store, bundle.encoder, bundle.model)
     at_us, asking = microseconds(bundle.as_of), itertools.cycle(users)
     rng = np.random.default_rng(7)
