@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, cycle
 from types import TracebackType
 from typing import Any, Self
 
@@ -58,18 +58,18 @@ class Client:
 
 
 class Load:
-    """`with Load(asked, ...) as load:` asks each over and over, and feeds back events of one user
-    that are sent again until they are acknowledged."""
+    """`with Load(rounds, ...) as load:` has a client for each round of questions, to ask them over
+    and over, and one that feeds back a user's events, each until it is acknowledged."""
 
-    def __init__(self, asked: Sequence[Asked], feeder: str, item_id: str) -> None:
-        self._asked, self._feeder, self._item_id = asked, feeder, item_id
+    def __init__(self, rounds: Sequence[Sequence[Asked]], feeder: str, item_id: str) -> None:
+        self._rounds, self._feeder, self._item_id = rounds, feeder, item_id
         self._told: list[Told] = []
         self._over = threading.Event()
         self.acknowledged: list[str] = []
         """Event ids, in order."""
 
     def __enter__(self) -> Self:
-        askers = [threading.Thread(target=self._ask, args=asked) for asked in self._asked]
+        askers = [threading.Thread(target=self._ask, args=(asked,)) for asked in self._rounds]
         self._threads = [*askers, threading.Thread(target=self._feed_back)]
         for thread in self._threads:
             thread.start()
@@ -106,9 +106,11 @@ class Load:
         wait_until(is_counted)
         assert ask("/healthz")["status"] == "ready"
 
-    def _ask(self, path: str, body: object) -> None:
+    def _ask(self, asked: Sequence[Asked]) -> None:
         with closing(Client()) as client:
-            while not self._over.is_set():
+            for path, body in cycle(asked):
+                if self._over.is_set():
+                    return
                 self._told.append(client.ask(path, body))
                 time.sleep(PAUSE_S)
 

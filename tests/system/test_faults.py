@@ -24,8 +24,8 @@ from tests.system.server import Server, serving
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 # One waits for the language model; the others must not notice how long that takes.
-ASKED = (slate_of("u0000002", explain="llm"), slate_of("u0000016"), slate_of("u0000021"))
-NUM_CLIENTS = len(ASKED) + 1
+ROUNDS = [[slate_of("u0000002", explain="llm")], [slate_of("u0000016")], [slate_of("u0000021")]]
+NUM_CLIENTS = len(ROUNDS) + 1
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def server(
 
 @pytest.fixture(scope="module")
 def load(server: Server) -> Iterator[Load]:
-    with Load(ASKED, "feeder", "i0000003") as running:
+    with Load(ROUNDS, "feeder", "i0000003") as running:
         wait_until(lambda: len(running.since(0)) > 20)
         yield running
 
