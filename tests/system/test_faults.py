@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 # One waits for the language model; the others must not notice how long that takes.
 ROUNDS = [[slate_of("u0000002", explain="llm")], [slate_of("u0000016")], [slate_of("u0000021")]]
 NUM_CLIENTS = len(ROUNDS) + 1
+RANKER, EXPLAINER = (rf"^ray::ServeReplica:\w+:{name}" for name in ("Ranker", "Explainer"))
+PROXY = r"bin/haproxy .*-f "
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def pids(server: Server, pattern: str) -> set[int]:
 
 
 def rankers(server: Server) -> set[int]:
-    return pids(server, r"^ray::ServeReplica:\w+:Ranker")
+    return pids(server, RANKER)
 
 
 def kill(victims: set[int]) -> float:
@@ -80,8 +82,9 @@ def test_all_rankers_are_killed(server: Server, load: Load) -> None:
 
 
 def test_the_explainer_is_killed(server: Server, load: Load) -> None:
-    began_s = kill(pids(server, r"^ray::ServeReplica:\w+:Explainer"))
-    wait_until(lambda: bool(pids(server, r"^ray::ServeReplica:\w+:Explainer")))
+    before = pids(server, EXPLAINER)
+    began_s = kill(before)
+    wait_until(lambda: bool(pids(server, EXPLAINER) - before))
     well = goes_well(load)
     wait_until(well)
     assert check(load.since(began_s)).keys() == {200}
@@ -106,8 +109,9 @@ def test_the_online_store_is_held(server: Server, load: Load) -> None:
 
 def test_the_proxy_is_killed(server: Server, load: Load) -> None:
     """The one fault that clients may see as a lost connection: they sent again what was lost."""
-    began_s = kill(pids(server, r"bin/haproxy .*-f "))
-    wait_until(lambda: bool(pids(server, r"bin/haproxy .*-f ")))
+    before = pids(server, PROXY)
+    began_s = kill(before)
+    wait_until(lambda: bool(pids(server, PROXY) - before))
     well = goes_well(load)
     wait_until(well)
     check(load.since(began_s), max_resets=math.inf)
