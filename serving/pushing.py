@@ -1,8 +1,8 @@
-"""Pushing: the online store kept level with the event log, in a thread of its own, so that a store
-that is slow or down holds up no acknowledgement: what is acknowledged is in the log.
+"""Pushing: the online store kept level with the event log, in a thread of its own.
 
 In: the log, and a pusher. Out: whether the store has everything. Who asks waits for it, but once it
-was late nobody does until it has caught up.
+was late nobody does until it has caught up: a store that is slow or down holds up no event, for
+what is acknowledged is in the log.
 """
 
 import time
