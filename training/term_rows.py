@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from training.baselines import Floats, Ints, Scores
-from training.score_rows import Moments, ScoreRow, added_up, entries_of, lengths_of
+from training.score_rows import Moments, ScoreRow, added_up, distinct, entries_of, lengths_of
 
 WALKED_WHOLE = 50_000  # entries; adding them up takes about a millisecond
 MAX_TERMS = 40  # of an asker that are looked up when not all is walked
@@ -84,7 +84,7 @@ class TermRow:
             terms_GI.indices[start_T[term] : min(end_T[term], start_T[term] + ITEMS_A_TERM)]
             for term in np.argsort(-promise_T)[:MAX_TERMS]
         ]
-        items_N = np.unique(np.concatenate(parts)).astype(np.int64)
+        items_N = distinct(np.concatenate(parts)).astype(np.int64)
         return items_N, self.at(items_N)
 
     def _profile(self) -> Scores:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from hypothesis import given
+from hypothesis import strategies as st
 
 from training import term_rows, trend_rows
 from training.baselines import DAY_US
@@ -12,7 +14,15 @@ from training.blend import standardised
 from training.events import Events
 from training.profiles import FriendsTaste, TermProfile, TrendingCounts
 from training.queries import Queries, Ragged, asking
-from training.score_rows import DenseRow, ScoreRow, SparseRow, VectorMoments, VectorRow, added_up
+from training.score_rows import (
+    DenseRow,
+    ScoreRow,
+    SparseRow,
+    VectorMoments,
+    VectorRow,
+    added_up,
+    distinct,
+)
 from training.served import Served, Voice
 from training.term_rows import TermIndex
 from training.text_link import TextLink, TextLinkOptions
@@ -210,3 +220,8 @@ def test_an_interval_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None
     channel.add(4, 20)
     assert channel._around(int(30.0 * DAY_US) // trend_rows.STEPS - 1) is first
     assert channel._around(int(30.0 * DAY_US)) is not first
+
+
+@given(st.lists(st.integers(0, 50)))
+def test_distinct_items_are_ascending_and_each_once(items: list[int]) -> None:
+    assert distinct(np.array(items, np.int64)).tolist() == sorted(set(items))
