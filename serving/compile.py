@@ -30,7 +30,7 @@ def compile_bundle(path: Path, out: Path) -> None:
     bundle = load_bundle(path)
     if bundle.items.num_rows < 2:
         raise ValueError(f"{path} has {bundle.items.num_rows} items; two are needed to compile for")
-    compile_steps(bundle.model, one_request(bundle), out)
+    compile_steps(bundle.model, bundle.encoder, one_request(bundle), out)
     print(f"compiled to {out}; serve with `compiled={out}` beside `bundle={path}`")
 
 

@@ -152,7 +152,7 @@ class Live:
         bundle.check(self._store)
         if compiled is not None:
             try:
-                bundle.model.native = open_native(compiled, bundle.model)
+                bundle.model.native = open_native(compiled, bundle.model, bundle.encoder)
             except ValueError as error:
                 logger.warning("bundle %s is served without compiled steps: %s", path, error)
         return bundle

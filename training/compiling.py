@@ -9,6 +9,8 @@ from two on, and need no compiler where they run (native.py).
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -19,6 +21,7 @@ from torch._inductor import aoti_compile_and_package
 from torch.export import Dim, ExportedProgram
 from tqdm import tqdm
 
+from training.encode import Encoder
 from training.model import FusionModel
 from training.native import RECORD, fingerprint
 from training.signature import Batches, ColumnNames, Signature, TokenNames
@@ -90,10 +93,21 @@ class ScoreMasked(Step):
         return (self.model.score_masked(user, item, tensors[0]),)
 
 
-def compile_steps(model: FusionModel, seen: Requests, out: Path) -> None:
+def compile_steps(model: FusionModel, encoder: Encoder, seen: Requests, out: Path) -> None:
     """Compile the steps for requests like the one seen: a minute or two, and it takes a C++
-    compiler. `out` is whole or not there."""
-    names, programs = exported(model, seen)
+    compiler. `out` is whole or not there; what was compiled to it before is replaced.
+
+    ValueError where there is no compiler, or where `out` holds something else.
+    """
+    compiler = os.environ.get("CXX", "g++")
+    if shutil.which(compiler) is None:
+        raise ValueError(
+            f"there is no C++ compiler '{compiler}'; install one (`apt install g++`) or name it in "
+            "CXX, or serve without compiling"
+        )
+    if out.exists() and not (out / RECORD).is_file():
+        raise ValueError(f"{out} holds something else than compiled steps; give another --out")
+    names, programs = exported(model, encoder, seen)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
         building = Path(folder) / out.name
@@ -111,13 +125,15 @@ def compile_steps(model: FusionModel, seen: Requests, out: Path) -> None:
 
 
 @torch.no_grad()
-def exported(model: FusionModel, seen: Requests) -> tuple[Signature, dict[str, ExportedProgram]]:
+def exported(
+    model: FusionModel, encoder: Encoder, seen: Requests
+) -> tuple[Signature, dict[str, ExportedProgram]]:
     """Each step as a graph for any number of items, to be compiled."""
     assert seen.pair is not None
     assert seen.slate is not None
     (user, item), (*slate, masks_KS) = seen.pair, seen.slate
     names = Signature(
-        fits=fingerprint(model),
+        fits=fingerprint(model, encoder),
         user_columns=ColumnNames.of(seen.users),
         item_columns=ColumnNames.of(seen.items[1]) if seen.items else None,
         user=TokenNames.of(user),

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch._inductor import aoti_load_package
 
+from training.encode import Encoder
 from training.model import FusionModel
 from training.projector import ViewBatch
 from training.signature import Batches, Signature
@@ -77,14 +78,15 @@ class Native:
         return run
 
 
-def open_native(folder: Path, model: FusionModel) -> Native:
-    """The packages, for this model. ValueError says why they do not fit, and what to do."""
+def open_native(folder: Path, model: FusionModel, encoder: Encoder) -> Native:
+    """The packages, for this model and rows that this encoder makes. ValueError says why they do
+    not fit, and what to do."""
     again = f"`python -m serving.compile --bundle BUNDLE --out {folder}` compiles them again"
     try:
         names = Signature.model_validate_json((folder / RECORD).read_text())
     except (OSError, ValidationError) as error:
         raise ValueError(f"{folder} holds no compiled steps: {error}; {again}") from error
-    if names.fits != fingerprint(model):
+    if names.fits != fingerprint(model, encoder):
         raise ValueError(
             f"the compiled steps in {folder} are for a model of other shapes, another torch than "
             f"{torch.__version__}, or another processor; {again}"
@@ -92,11 +94,19 @@ def open_native(folder: Path, model: FusionModel) -> Native:
     return Native(folder, model, names)
 
 
-def fingerprint(model: FusionModel) -> str:
-    """Of all that the code of the packages depends on."""
+def fingerprint(model: FusionModel, encoder: Encoder) -> str:
+    """Of all that the code of the packages depends on: it does not look whether tensors have the
+    shapes that it was compiled for."""
     shapes = {name: list(own.shape) for name, own in weights_of(model).items()}
+    lengths = dict(sorted(encoder.sequence_lengths.items()))
     processor = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
-    parts = [str(torch.__version__), processor, model.config.model_dump(mode="json"), shapes]
+    parts = [
+        str(torch.__version__),
+        processor,
+        model.config.model_dump(mode="json"),
+        shapes,
+        lengths,
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

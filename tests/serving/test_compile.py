@@ -24,7 +24,7 @@ from training.bundle import Bundle, load_bundle
 from training.compiling import exported
 from training.config import FUSIONS, FusionName
 from training.model import FusionModel
-from training.native import open_native
+from training.native import RECORD, open_native
 from training.tokens import SideTokens
 
 SIZES = (2, 3, 57)
@@ -34,7 +34,8 @@ SIZES = (2, 3, 57)
 def folder(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("native") / "compiled"
     out.mkdir()
-    (out / "of before").write_text("")
+    for name in (RECORD, "of before"):
+        (out / name).write_text("")
     assert main(["--bundle", str(bundle), "--out", str(out)]) == 0
     return out
 
@@ -63,7 +64,7 @@ def test_every_step_gives_what_the_model_gives(
     own: Bundle, folder: Path, store: FeatureStore
 ) -> None:
     model, at_us = own.model, microseconds(own.as_of) + 1
-    snapshot, native = Snapshot.from_bundle(own), open_native(folder, own.model)
+    snapshot, native = Snapshot.from_bundle(own), open_native(folder, own.model, own.encoder)
     for user_id in (REGULARS[0], "nobody"):
         user = UserReader(store, own.encoder, model).read(user_id, Context(), at_us)
         found = native.user_tokens(user.batches)
@@ -88,7 +89,7 @@ def test_slates_are_the_same(own: Bundle, folder: Path, store: FeatureStore) -> 
     ranker = SlateRanker(own, store, StoppedClock(own.as_of))
     requests = [RecommendRequest(user_id=user_id, k=5) for user_id in (*REGULARS[:3], "nobody")]
     plain = [ranker.recommend(request) for request in requests]
-    own.model.native = open_native(folder, own.model)
+    own.model.native = open_native(folder, own.model, own.encoder)
     for request, expected in zip(requests, plain, strict=True):
         found = ranker.recommend(request)
         assert [item.position for item in found.items] == [i.position for i in expected.items]
@@ -103,7 +104,7 @@ def test_slates_are_the_same(own: Bundle, folder: Path, store: FeatureStore) -> 
 def test_what_packages_do_not_take_goes_the_model_s_own_way(own: Bundle, folder: Path) -> None:
     model, at_us = own.model, microseconds(own.as_of)
     snapshot, seen = Snapshot.from_bundle(own), one_request(own)
-    native = open_native(folder, model)
+    native = open_native(folder, model, own.encoder)
     user = model.user_tokens(seen.users)
     one, two = (snapshot.tokens(np.arange(num), at_us) for num in (1, 2))
     users = user.map(lambda tensor: tensor.expand(3, *tensor.shape[1:]))
@@ -123,7 +124,7 @@ def test_each_fusion_is_exported_for_any_number_of_items(own: Bundle, fusion: Fu
     ).eval()
     of_fusion = dataclasses.replace(own, model=model)
     seen = one_request(of_fusion)
-    names, programs = exported(model, seen)
+    names, programs = exported(model, own.encoder, seen)
     assert set(programs) == {"user_tokens", "finished", "score", "score_masked"}
     with torch.inference_mode():
         user = model.user_tokens(seen.users)
@@ -140,10 +141,33 @@ def test_the_folder_is_replaced_and_nothing_stays_beside_it(folder: Path) -> Non
 def test_packages_of_other_shapes_are_refused(own: Bundle, folder: Path) -> None:
     config = own.config.model.model_copy(update={"width": 2 * own.config.model.width})
     other = FusionModel(own.encoder.feature_schema, own.encoder.vocabulary_sizes, config)
-    with pytest.raises(ValueError, match=r"for a model of other shapes.*serving\.compile"):
-        open_native(folder, other)
+    lengths = {name: length + 1 for name, length in own.encoder.sequence_lengths.items()}
+    longer = own.encoder.model_copy(update={"sequence_lengths": lengths})
+    for model, encoder in ((other, own.encoder), (own.model, longer)):
+        with pytest.raises(ValueError, match=r"for a model of other shapes.*serving\.compile"):
+            open_native(folder, model, encoder)
     with pytest.raises(ValueError, match="holds no compiled steps"):
-        open_native(folder.parent, other)
+        open_native(folder.parent, own.model, own.encoder)
+
+
+def test_what_was_not_compiled_is_never_replaced(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "metrics.json").write_text("{}")
+    assert main(["--bundle", str(bundle), "--out", str(tmp_path)]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert (tmp_path / "metrics.json").read_text() == "{}"
+
+
+def test_a_machine_without_a_compiler_is_told_so(
+    bundle: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert main(["--bundle", str(bundle), "--out", str(tmp_path / "out")]) == 2
+    assert "no C++ compiler 'no-such-compiler'" in capsys.readouterr().err
 
 
 def test_a_server_uses_what_fits_and_does_without_what_does_not(

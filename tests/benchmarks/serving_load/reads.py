@@ -57,7 +57,7 @@ def measure(
     torch.set_num_threads(1)  # as in a replica
     bundle, store = load_bundle(scale / "bundle"), FeatureStore(str(scale / "feature_repo"))
     if compiled is not None:
-        bundle.model.native = open_native(compiled, bundle.model)
+        bundle.model.native = open_native(compiled, bundle.model, bundle.encoder)
     snapshot, reader = Snapshot.from_bundle(bundle), UserReader(store, bundle.encoder, bundle.model)
     at_us, asking = microseconds(bundle.as_of), itertools.cycle(users)
     rng = np.random.default_rng(7)
