@@ -10,9 +10,13 @@ from serving.gate import in_a_replica
 
 
 def settle() -> None:
-    """All that is held now is there to stay; outside of a replica nothing changes. To be called
-    again when some of it was replaced, so that what went is found."""
+    """All that is held now is there to stay; outside of a replica nothing changes."""
     if in_a_replica():
-        gc.unfreeze()
+        unsettle()
         gc.collect()
         gc.freeze()
+
+
+def unsettle() -> None:
+    """Some of it is to go: it is looked through again until the next `settle`."""
+    gc.unfreeze()

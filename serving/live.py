@@ -7,6 +7,7 @@ with a few requests, and then changes the one reference.
 """
 
 import logging
+import math
 import threading
 import time
 import weakref
@@ -20,7 +21,7 @@ from serving.api import RecommendRequest
 from serving.channels import TrendingChannel
 from serving.clock import Clock
 from serving.config import ServingConfig
-from serving.garbage import settle
+from serving.garbage import settle, unsettle
 from serving.guards import Guards
 from serving.item_changes import take_in
 from serving.item_pushes import PushReader, pushes_beside
@@ -35,6 +36,7 @@ from training.native import open_native
 
 RETRY_S = 30.0  # what could not be loaded may load later: a store was down, a disk slow
 NUM_TRIALS = 2
+SETTLE_AFTER_S = 120.0  # of a new state: longer than any request holds the old one
 logger = logging.getLogger(__name__)
 
 
@@ -92,6 +94,7 @@ class Live:
         """What a new snapshot goes through before it is used, in order: whoever keeps it level, or
         must know it too, adds to this."""
         self._refreshing = threading.Lock()
+        self._settle_at_s = math.inf
         self._tried, self._tried_at = self._named(), time.monotonic()
         self._loaded_from = self._tried.bundle
         bundle = self._bundle(self._loaded_from)
@@ -122,6 +125,9 @@ class Live:
         `refresh_error` says why."""
         with self._refreshing:
             self._refresh()
+            if time.monotonic() >= self._settle_at_s:
+                self._settle_at_s = math.inf
+                settle()
 
     def _refresh(self) -> None:
         try:
@@ -135,7 +141,9 @@ class Live:
             self._failed(error)
         else:
             self.refresh_error = None
-            settle()
+            # Requests under way hold the old state still: were it set aside now, it would stay.
+            unsettle()
+            self._settle_at_s = time.monotonic() + SETTLE_AFTER_S
             logger.info("answers come from version %s now", self._state.version)
 
     def _failed(self, error: Exception) -> None:

@@ -1,8 +1,10 @@
 """New bundles, new snapshots and pushed rows come into answers while the application runs."""
 
+import gc
 import json
 import shutil
 import time
+import weakref
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ import torch
 from fastapi.testclient import TestClient
 from feast import FeatureStore
 
+from serving import garbage
 from serving.clock import microseconds
 from serving.config import ServingConfig
 from serving.event_log import Event
@@ -74,6 +77,32 @@ def test_a_running_replica_goes_over_to_the_bundle_that_is_pointed_to(
     roll_back(pointer, own_repo)
     live.refresh()
     assert live.state.version == old.version
+
+
+def test_the_old_state_is_not_kept_from_the_garbage_collector(
+    live: Live,
+    bundles: list[Path],
+    pointer: Path,
+    own_repo: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(garbage, "in_a_replica", lambda: True)
+    try:
+        garbage.settle()
+        under_way, old = live.state, weakref.ref(live.state.snapshot)
+        roll_out(bundles[1], pointer, own_repo)
+        live.refresh()
+        assert gc.get_freeze_count() == 0
+        live.refresh()
+        assert gc.get_freeze_count() == 0  # not yet: requests may hold the old state
+        del under_way
+        gc.collect()
+        assert old() is None
+        live._settle_at_s = time.monotonic()
+        live.refresh()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
 
 
 def test_a_bundle_that_cannot_be_loaded_leaves_the_old_one_and_says_so(
