@@ -17,6 +17,7 @@ from serving.api import FilterReason, Filters
 from serving.snapshot import Mask, Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
+from training.score_rows import distinct
 
 FEW = 20_000  # a channel's scores of so many items take a millisecond or two
 GROWTH = 4  # how much longer the next head of an order is, when filters have left too few
@@ -94,7 +95,8 @@ def reasons_against(
 
 def seen_items(snapshot: Snapshot, user: User) -> Positions:
     """What the user met up to the end of the data, in the history since, and in this session."""
-    return np.union1d(places_of(snapshot, user.history), snapshot.seen_by(user.user_id))
+    own = places_of(snapshot, user.history), snapshot.seen_by(user.user_id)
+    return distinct(np.concatenate(own))
 
 
 def places_of(snapshot: Snapshot, item_ids: Iterable[str]) -> Positions:

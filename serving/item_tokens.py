@@ -19,6 +19,7 @@ from torch import Tensor
 from serving.item_rows import ItemRows, gathered
 from training.model import FusionModel
 from training.projector import ViewBatch
+from training.score_rows import distinct
 from training.tokens import SideTokens
 
 Positions = npt.NDArray[np.int64]
@@ -119,7 +120,7 @@ class ItemTokens:
             places = self._places(positions)
             while (missing := places == NOWHERE).any():
                 # Again and again, as what is made may take the place of one that is asked for.
-                self._make(np.unique(positions[missing]))
+                self._make(distinct(positions[missing]))
                 places = self._places(positions)
             assert self._kept is not None
             return self._kept.at(torch.from_numpy(places))

@@ -18,6 +18,7 @@ from serving.timing import stage
 from serving.users import User, own_words
 from serving.voices import Voices
 from serving.weights import sources_of, weigh
+from training.score_rows import distinct
 
 
 class SlateFacts:
@@ -83,7 +84,7 @@ class SlateFacts:
         table, near = self._snapshot.bundle.neighbours, [dict[str, float]() for _ in positions]
         rows = np.flatnonzero(positions < len(table.ids))
         ids_kN, scores_kN = table.ids[positions[rows]], table.scores[positions[rows]]
-        found_kN = are_among(ids_kN, np.unique(own))
+        found_kN = are_among(ids_kN, distinct(own))
         places, ids, scores = rows[found_kN.nonzero()[0]], ids_kN[found_kN], scores_kN[found_kN]
         for place, other, score in zip(places.tolist(), ids.tolist(), scores.tolist(), strict=True):
             near[place][names[other]] = score

@@ -9,7 +9,7 @@ asked for and what the asker has done; only a dense one's with the catalogue.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from training.baselines import Floats, Ints, Scores
 from training.queries import Queries
+
+Number = TypeVar("Number", bound=np.integer)
 
 LEAST_VARIANCE = 1e-12  # of the mean square: less is rounding, and scores are all equal
 BLOCK = 65_536
@@ -93,7 +95,7 @@ class SparseRow:
         return self.items_N, self.scores_N
 
 
-def distinct(items: NDArray[np.integer]) -> NDArray[np.integer]:
+def distinct(items: NDArray[Number]) -> NDArray[Number]:
     """Each item once, ascending. `np.unique` hashes since numpy 2.3, in fifteen times the time."""
     ordered = np.sort(items)
     return ordered[np.diff(ordered, prepend=-1) > 0]
