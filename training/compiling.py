@@ -77,7 +77,7 @@ class UserTokens(Step):
 class Finished(Step):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         prepared, batches = self.names.split_items(tensors)
-        # What is given stays as it is: the server may have mapped it from a file.
+        # The model finishes its tokens in place; a graph is not to change what it is given.
         found = self.model.finished(prepared.map(torch.clone), batches)
         return tuple(self.names.item.flat(found))
 
