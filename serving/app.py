@@ -89,7 +89,7 @@ class Ranker:
         pusher = FeaturePusher(FeatureStore(repo_path=str(config.repo)))
         self._intake = Intake(self._log, pusher, self._live, config.positive_from)
         self._retrieval = Retrieval(retriever, self._live.guards.retrieval)
-        self._live.prepare.append(self._retrieval.wait_for)
+        self._live.prepare += [self._retrieval.wait_for, lambda new: new.fill_tokens()]
         self._item_intake = ItemIntake(self._live, FeatureStore(repo_path=str(config.repo)))
         self._sentences = Sentences(explainer, self._live.guards.explanations)
         service = self._live.state.ranker.bundle.schema.service

@@ -52,9 +52,11 @@ class Pulse:
 
 def warm_up(ranker: SlateRanker, guards: Guards) -> None:
     """The first request of a process takes ten times as long as the next, and no user should be
-    taken for unknown because of it. Raises UnavailableError as `prove` does."""
+    taken for unknown because of it; nor should requests wait for tokens of items that can be made
+    before them. Raises UnavailableError as `prove` does."""
     prove(ranker)
     guards.warm_up(ranker.users, NOBODY)
+    ranker.snapshot.fill_tokens()
     settle()
 
 

@@ -1,8 +1,9 @@
 """Item tokens: what the model makes of candidate items, most of it kept between requests.
 
 In: positions and an instant. Out: the model's tokens, as `FusionModel.item_tokens` gives them. What
-an item's text, attributes and id say is the same at every instant: it is made when the item is
-first asked for, and again after a row of it was pushed. Ages and counters are added each time.
+an item's text, attributes and id say is the same at every instant: it is made before requests come,
+as far as there is room, else when the item is first asked for, and again after a row of it was
+pushed. Ages and counters are added each time.
 """
 
 # Shapes: I items, K places for items that are kept, C candidates
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from serving.item_rows import ItemRows, gathered
+from serving.popularity import Popularity
 from training.model import FusionModel
 from training.projector import ViewBatch
 from training.score_rows import distinct
@@ -24,11 +26,13 @@ from training.tokens import SideTokens
 
 Positions = npt.NDArray[np.int64]
 
-MAX_KEPT = 131_072
-"""Items; when there are more, the new take the places of the oldest. About 4 kB each with four
-sources and texts of 384 numbers: half a gigabyte once so many were asked for."""
+MAX_KEPT = 1_048_576
+"""Items; when there are more, the new take the places of the oldest. Some 2.5 kB each with four
+sources and texts of 64 numbers, 4 kB with 384."""
 MAX_ASKED = 4_096
 """Whoever asks for more at once walks through the catalogue; nothing of that is kept."""
+AT_ONCE = 4_096
+"""Items made together before requests come."""
 NOWHERE = -1
 
 
@@ -98,6 +102,17 @@ class ItemTokens:
         self._next, self._max_asked = 0, min(MAX_ASKED, num)
         self._kept: Kept | None = None
         self._lock = threading.Lock()
+
+    @torch.inference_mode()
+    def fill(self, popularity: Popularity) -> None:
+        """Make what requests would wait for: all items, or the most popular where not all fit.
+        Meanwhile requests are answered."""
+        some = np.sort(popularity.first(len(self._position_at)))
+        for block in np.array_split(some, -(-len(some) // AT_ONCE)):
+            with self._lock:
+                missing = block[self._places(block) == NOWHERE]
+                if len(missing):
+                    self._make(missing)
 
     @torch.inference_mode()
     def of(self, positions: Positions, at_us: int) -> SideTokens:

@@ -114,6 +114,25 @@ def test_the_oldest_make_room(snapshot: Snapshot, at_us: int) -> None:
     assert_same(kept.of(SOME, at_us), fresh(snapshot, SOME, at_us))
 
 
+def test_requests_find_everything_made(snapshot: Snapshot, at_us: int) -> None:
+    kept = keeper(snapshot, 100_000)
+    kept.of(SOME, at_us)
+    kept.fill(snapshot.popularity)
+    assert kept.num_made == len(snapshot)
+    everything = np.arange(len(snapshot))
+    assert_same(kept.of(everything[-60:], at_us), fresh(snapshot, everything[-60:], at_us))
+    assert kept.num_made == len(snapshot)
+
+
+def test_where_there_is_little_room_the_most_popular_are_made(
+    snapshot: Snapshot, at_us: int
+) -> None:
+    kept = keeper(snapshot, 40)
+    kept.fill(snapshot.popularity)
+    kept.of(snapshot.popularity.first(40), at_us)
+    assert kept.num_made == 40
+
+
 def test_nothing_is_kept_of_a_walk_through_the_catalogue(snapshot: Snapshot, at_us: int) -> None:
     kept = keeper(snapshot, 50)
     everything = np.arange(len(snapshot))

@@ -28,6 +28,7 @@ from serving.pointer import target
 from serving.rollout import main, roll_back, roll_out
 from serving.snapshot import Snapshot
 from serving.taking import take_snapshot
+from tests.serving.conftest import PLAIN_RANKER
 from training.bundle import MANIFEST, Bundle, load_bundle
 from training.plain_rows import as_table
 
@@ -77,6 +78,21 @@ def test_a_running_replica_goes_over_to_the_bundle_that_is_pointed_to(
     roll_back(pointer, own_repo)
     live.refresh()
     assert live.state.version == old.version
+
+
+def test_a_replica_makes_the_tokens_of_all_items_before_it_answers_from_them(
+    bundles: list[Path], pointer: Path, own_repo: Path
+) -> None:
+    config = ServingConfig(
+        bundle=pointer, repo=own_repo, refresh_every_s=NEVER_S, candidates_per_channel=1
+    )
+    live = PLAIN_RANKER(config)._live
+    old = live.state.snapshot
+    roll_out(bundles[1], pointer, own_repo)
+    live.refresh()
+    for snapshot in (old, live.state.snapshot):
+        assert snapshot._item_tokens.num_made == len(snapshot)
+    assert live.state.snapshot is not old
 
 
 def test_the_old_state_is_not_kept_from_the_garbage_collector(
