@@ -48,6 +48,7 @@ HTTP_PORT = 8_000
 OPEN_SHARE = 0.5  # of the application's own throughput: a load that it should bear
 OPEN_CONNECTIONS = 64
 NUM_USERS = 5_000
+STRIDE = 397  # from the first user of one load to that of the next: who asked before is kept warm
 NUM_CPUS = 8
 CHANNELS = 5  # of seven that propose: together they propose more than are to be ranked
 
@@ -165,7 +166,9 @@ def rounds(
 
     def load(name: str, place: str, **how: Any) -> Outcome:
         port, path = places[place]
-        traffic = Traffic(port, path, bodies, seconds=args.seconds, **how)
+        first = STRIDE * sum(map(len, found.values())) % len(bodies)
+        others = bodies[first:] + bodies[:first]
+        traffic = Traffic(port, path, others, seconds=args.seconds, **how)
         outcome = process.submit(send, traffic).result()
         found.setdefault(f"{place} {name}", []).append(outcome)
         print(f"{place:>9} {name:<9} {line(outcome)}", flush=True)
