@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,7 @@ import ray
 from ray import serve
 
 from feature_repo.pipelines.tables import table_path
+from serving.api import ExplainMode
 from serving.app import build
 from serving.compile import compile_bundle
 from tests.benchmarks.point_in_time import describe_machine
@@ -75,23 +77,23 @@ def measure(args: argparse.Namespace, scale: Path, folder: Path) -> dict[str, An
     with another_process() as process:
         print("reads", flush=True)
         read = process.submit(reads.measure, scale, users, args.candidates, compiled).result()
-    bodies = tuple(
-        json.dumps({"user_id": user, "k": args.k, "explain": "template"}).encode() for user in users
-    )
+    bodies = {mode: requests(users, args.k, mode) for mode in ("template", "none")}
     with (
         served(args, scale, folder, compiled),
         bare_server() as bare_port,
         another_process() as process,
     ):
+        explained, plain = bodies["template"], bodies["none"]
         places = {
-            "app": (HTTP_PORT, PATH),
-            "composed": (HTTP_PORT, COMPOSED + PATH),
-            "noop": (HTTP_PORT, NOOP + PATH),
-            "bare": (bare_port, PATH),
+            "app": Traffic(HTTP_PORT, PATH, explained),
+            "plain": Traffic(HTTP_PORT, PATH, plain),
+            "composed": Traffic(HTTP_PORT, COMPOSED + PATH, explained),
+            "noop": Traffic(HTTP_PORT, NOOP + PATH, explained),
+            "bare": Traffic(bare_port, PATH, explained),
         }
-        outcomes = rounds(args, places, bodies, process)
+        outcomes = rounds(args, places, process)
         print("freshness", flush=True)
-        fresh = freshness_of(args, users, bodies, process)
+        fresh = freshness_of(args, users, explained, process)
     return {
         "size": json.loads((scale / "size.json").read_text())
         | {"candidates": args.candidates, "k": args.k, "clients": args.clients},
@@ -155,20 +157,23 @@ def some_users(scale: Path, seed: int) -> list[str]:
     return [counted[place][0] for place in chosen]
 
 
+def requests(users: Sequence[str], k: int, explain: ExplainMode) -> tuple[bytes, ...]:
+    """What each of them asks."""
+    asked = ({"user_id": user, "k": k, "explain": explain} for user in users)
+    return tuple(json.dumps(one).encode() for one in asked)
+
+
 def rounds(
-    args: argparse.Namespace,
-    places: Mapping[str, tuple[int, str]],
-    bodies: tuple[bytes, ...],
-    process: ProcessPoolExecutor,
+    args: argparse.Namespace, places: Mapping[str, Traffic], process: ProcessPoolExecutor
 ) -> dict[str, list[Outcome]]:
     """By "place load", an outcome a round. In turn, so that what else runs hits all alike."""
     found: dict[str, list[Outcome]] = {}
 
     def load(name: str, place: str, **how: Any) -> Outcome:
-        port, path = places[place]
+        bodies = places[place].bodies
         first = STRIDE * sum(map(len, found.values())) % len(bodies)
         others = bodies[first:] + bodies[:first]
-        traffic = Traffic(port, path, others, seconds=args.seconds, **how)
+        traffic = replace(places[place], bodies=others, seconds=args.seconds, **how)
         outcome = process.submit(send, traffic).result()
         found.setdefault(f"{place} {name}", []).append(outcome)
         print(f"{place:>9} {name:<9} {line(outcome)}", flush=True)

@@ -17,7 +17,8 @@ PLACES = {
     "bare": "FastAPI and uvicorn, no-op",
     "noop": "Ray Serve, one no-op deployment",
     "composed": "Ray Serve, two no-op deployments",
-    "app": "Potluck, `/v1/recommend`",
+    "plain": "Potluck, `/v1/recommend`, `explain: none`",
+    "app": "Potluck, `/v1/recommend`, `explain: template`",
 }
 
 INTRODUCTION = """# Serving, measured
@@ -31,18 +32,20 @@ it anew. At full size:
         --json docs/serving/1m.json
 
 **What is loaded.** The application as `serve run` builds it, on Ray Serve with HAProxy, without the
-language model; `POST /v1/recommend` with templates as sentences. Where a run says "compiled", the
-model's steps are native code (`python -m serving.compile`; docs/adr/0020-native-code.md). Beside
-it, in the same Ray Serve with the same flags and limits, two programs that do nothing: one
-deployment, and one that asks another; and bare FastAPI under uvicorn. What does nothing is the
-floor: no application on the same stack is faster.
+language model; `POST /v1/recommend` with templates as sentences, which is held against the targets,
+and without sentences and the facts behind them. Where a run says "compiled", the model's steps are
+native code (`python -m serving.compile`; docs/adr/0020-native-code.md). Beside it, in the same Ray
+Serve with the same flags and limits, two programs that do nothing: one deployment, and one that
+asks another; and bare FastAPI under uvicorn. What does nothing is the floor: no application on the
+same stack is faster.
 
 **How.** A client in a process of its own, by uvloop and httptools, some 40 us of CPU a request, its
 share of a core in the JSON. One client that asks again when it was answered, then many, then a
 fixed rate that waits for nobody (half of the throughput just measured), where latency counts from
 the moment a request was due. Places take turns within a round, so that what else runs hits all
-alike; the first half second of each load is not counted. Users are drawn by how much they did.
-Client, proxy and server share the machine's cores.
+alike; the first half second of each load is not counted. Users are drawn by how much they did, and
+each load begins with others, so that few are asked about twice. Client, proxy and server share the
+machine's cores.
 
 **Freshness.** A user's first item is hidden by feedback; then the slate is asked for until an
 answer without it has arrived, alone and while two other clients ask without a pause.
@@ -75,6 +78,7 @@ def table(report: Report) -> str:
         f"{both(loads[f'{place} one'], 'p99_ms')} | {both(loads[f'{place} many'], 'qps', 0)} | "
         f"{both(loads[f'{place} many'], 'p99_ms')} |"
         for place in PLACES
+        if f"{place} one" in loads
     ]
     said = {True: "met", False: "missed"}
     met = {name: said[own] for name, own in report["met"].items()}
