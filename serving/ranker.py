@@ -246,7 +246,7 @@ class SlateRanker:
             found = attribute(self.bundle.model, user.tokens, items, said.beside(positions))
         contributions_kS = found.contributions_BCS[0].tolist()
         leading_k = found.leading_sources()[0].tolist()
-        scores = found.scores_BC[0].numpy()
+        scores = found.scores_BC[0]
         facts: list[tuple[Fact, ...]] = [() for _ in positions]
         if explain != "none":
             facts = self._facts.gather(user, positions)

@@ -71,9 +71,8 @@ class Said:
 
     def beside(self, positions: Positions) -> Beside:
         """For attribution."""
-        terms_KC = torch.from_numpy(self.terms(positions).astype(np.float64))
-        weight_B = torch.tensor([self.model_weight], dtype=torch.float64)
-        return Beside(weight_B, terms_KC.T[None], self.lives_KS[None])
+        lives_KS = self.lives_KS.numpy()
+        return Beside(np.array([self.model_weight]), self.terms(positions).T[None], lives_KS[None])
 
 
 class Voices:

@@ -9,7 +9,8 @@ unanimity game). Entries (a history item, a keyword, a row of popularity) are to
 each is hidden by itself.
 """
 
-# Shapes: B users, C candidates, S sources, K = 2^S subsets, T trials, L channels
+# Shapes: B users, C candidates, S sources, K = 2^S subsets, T trials, L channels,
+#         R = 2 S + 1 results: each source's Shapley value, the baseline, each source's removal
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,64 +28,61 @@ from training.model import FusionModel
 from training.projector import ViewBatch
 from training.tokens import SideTokens
 
+Floats = npt.NDArray[np.float64]
+
 MAX_SOURCES = 10  # 1,024 subsets; beyond this exact values cost more than a reader gains
-
-
 NEAR = 0.2  # see `leading_sources`
 
 
 @dataclasses.dataclass(frozen=True)
 class Attribution:
-    """What the sources did to scores, float64."""
+    """What the sources did to scores."""
 
-    contributions_BCS: Tensor
+    contributions_BCS: Floats
     """Shapley values; with the baseline they add up to the score (to rounding)."""
-    baseline_BC: Tensor
+    baseline_BC: Floats
     """The score without any source."""
-    removal_BCS: Tensor
+    removal_BCS: Floats
     """By how much the score falls when one source alone is taken away."""
 
-    @property
-    def scores_BC(self) -> Tensor:
-        return self.baseline_BC + self.contributions_BCS.sum(-1)
+    @classmethod
+    def of(cls, results_BCR: Floats) -> Attribution:
+        """From all results in one array."""
+        num = results_BCR.shape[-1] // 2
+        return cls(results_BCR[..., :num], results_BCR[..., num], results_BCR[..., num + 1 :])
 
-    def leading_sources(self) -> Tensor:
-        """The source that counted most, int64 [B, C].
+    @property
+    def scores_BC(self) -> Floats:
+        return np.asarray(self.baseline_BC + self.contributions_BCS.sum(-1))
+
+    def leading_sources(self) -> npt.NDArray[np.int64]:
+        """The source that counted most, [B, C].
 
         Sources overlap: of two that say the same, both have a high Shapley value and taking one
         away costs little. So among those whose value is within NEAR of the highest the one leads
         whose removal costs most.
         """
-        highest_BC1 = self.contributions_BCS.amax(-1, keepdim=True)
-        near_BCS = self.contributions_BCS >= highest_BC1 - NEAR * highest_BC1.abs()
-        return self.removal_BCS.masked_fill(~near_BCS, -math.inf).argmax(-1)
+        highest_BC1 = self.contributions_BCS.max(-1, keepdims=True)
+        near_BCS = self.contributions_BCS >= highest_BC1 - NEAR * abs(highest_BC1)
+        return np.asarray(np.where(near_BCS, self.removal_BCS, -math.inf).argmax(-1))
 
 
 @dataclasses.dataclass(frozen=True)
 class Beside:
     """What the score has beside the model's logit: score = weight * logit + sum of terms."""
 
-    weight_B: Tensor
-    """float64"""
-    terms_BCL: Tensor
-    """float64"""
-    lives_BLS: Tensor
-    """bool: the sources without any one of which a channel adds nothing."""
+    weight_B: Floats
+    terms_BCL: npt.NDArray[np.floating]
+    lives_BLS: npt.NDArray[np.bool_]
+    """The sources without any one of which a channel adds nothing."""
 
-
-def add_beside(of_model: Attribution, beside: Beside) -> Attribution:
-    """The attribution of the sum: the model's by its weight, and the channels' even shares. What
-    lives on no source belongs to the baseline."""
-    lives_BLS = beside.lives_BLS.double()
-    num_BL1 = lives_BLS.sum(-1, keepdim=True)
-    share_BLS = lives_BLS / num_BL1.clamp(min=1)
-    alone_BL1 = (num_BL1 == 0).double()
-    weight_B11 = beside.weight_B[:, None, None]
-    return Attribution(
-        weight_B11 * of_model.contributions_BCS + beside.terms_BCL @ share_BLS,
-        weight_B11[..., 0] * of_model.baseline_BC + (beside.terms_BCL @ alone_BL1)[..., 0],
-        weight_B11 * of_model.removal_BCS + beside.terms_BCL @ lives_BLS,
-    )
+    def added_to(self, results_BCR: Floats) -> Floats:
+        """The results of the sum: the model's by its weight, and the channels' even shares. What
+        lives on no source belongs to the baseline."""
+        num_BL1 = self.lives_BLS.sum(-1, keepdims=True)
+        share_BLS = self.lives_BLS / np.maximum(num_BL1, 1)
+        results_BLR = np.concatenate([share_BLS, num_BL1 == 0, self.lives_BLS], -1)
+        return np.asarray(self.weight_B[:, None, None] * results_BCR + self.terms_BCL @ results_BLR)
 
 
 @torch.no_grad()
@@ -93,36 +92,30 @@ def attribute(
     """Attribution for users [B] and their candidates [B, C], from all subsets of the sources.
 
     `item` has leading axes [B, C], or [C] for candidates that all users share. The model should be
-    in eval mode. `beside` is what the score consists of beside the model's logit.
+    in eval mode. `beside` is what the score consists of beside the model's logit. All but the
+    forward pass is done on the CPU, by numpy: it is little, and in exact doubles.
     """
-    subsets_KS, weights_SK = subsets(len(model.sources))
-    num_subsets = len(subsets_KS)
-    values_KBC = model.score_masked(user, item, subsets_KS).double()
-    weights_SK = weights_SK.to(values_KBC.device)
-    # Subsets are numbered by their bits: all sources but one is the last number less that bit.
-    without = [num_subsets - 1 - 2**source for source in range(len(model.sources))]
-    of_model = Attribution(
-        torch.einsum("sk,kbc->bcs", weights_SK, values_KBC),
-        values_KBC[0],
-        (values_KBC[-1] - values_KBC[without]).permute(1, 2, 0),
-    )
-    return of_model if beside is None else add_beside(of_model, beside)
+    num_sources = len(model.sources)
+    values_KBC = model.score_masked(user, item, subsets(num_sources)[0]).double().cpu().numpy()
+    num_subsets, num_users, num_items = values_KBC.shape
+    results_RN = result_weights(num_sources) @ values_KBC.reshape(num_subsets, -1)
+    results_BCR = results_RN.reshape(-1, num_users, num_items).transpose(1, 2, 0)
+    return Attribution.of(results_BCR if beside is None else beside.added_to(results_BCR))
 
 
-def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Tensor, Tensor]:
+def shapley(model: FusionModel, user: SideTokens, item: SideTokens) -> tuple[Floats, Floats]:
     """Contribution of each source [B, C, S] and the score without any source [B, C]; see
     `attribute`."""
     found = attribute(model, user, item)
     return found.contributions_BCS, found.baseline_BC
 
 
-@torch.no_grad()
 def mean_contributions(
     model: FusionModel, user: SideTokens, item: SideTokens, beside: Beside | None = None
 ) -> dict[str, float]:
     """Each source's mean absolute contribution over users [B] and their candidates [B, C]."""
     found = attribute(model, user, item, beside)
-    means = found.contributions_BCS.abs().mean((0, 1)).tolist()
+    means = abs(found.contributions_BCS).mean((0, 1)).tolist()
     return dict(zip(model.sources, means, strict=True))
 
 
@@ -221,3 +214,16 @@ def subsets(num_sources: int) -> tuple[Tensor, Tensor]:
             sign = 1 if member_KS[number, source] else -1
             weights_SK[source, number] = sign * share / math.factorial(num_sources)
     return torch.from_numpy(member_KS), torch.from_numpy(weights_SK)
+
+
+@functools.cache
+def result_weights(num_sources: int) -> Floats:
+    """What each subset's value counts for in each result, [R, K]."""
+    weights_SK = subsets(num_sources)[1].numpy()
+    baseline_1K, removal_SK = np.zeros_like(weights_SK[:1]), np.zeros_like(weights_SK)
+    baseline_1K[0, 0] = 1
+    removal_SK[:, -1] = 1
+    for source in range(num_sources):
+        # Subsets are numbered by their bits: all sources but one is the last number less that bit.
+        removal_SK[source, -1 - 2**source] = -1
+    return np.concatenate([weights_SK, baseline_1K, removal_SK])

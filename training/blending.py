@@ -106,8 +106,6 @@ def contributions(
         user = model.user_tokens(batch.users)
         item = model.item_tokens(batch.items, batch.item_ids.flatten())
         beside = Beside(
-            torch.from_numpy(weight_n),
-            torch.from_numpy(terms_nPK[:, :1].astype(np.float64)),
-            served.lives(model.sources, user.present),
+            weight_n, terms_nPK[:, :1], served.lives(model.sources, user.present).numpy()
         )
         return mean_contributions(model, user, item.map(lambda tensor: tensor[:, None]), beside)

@@ -36,7 +36,7 @@ def faithfulness(ranker: SlateRanker, pairs: Sequence[Pair]) -> dict[str, float 
         inserted += top == int(np.argmax(alone(ranker, user, said, positions)))
         history = pair.record.of("history")
         if history and len(user.history) > 1:
-            score = found.scores_BC[0].numpy()
+            score = found.scores_BC[0]
             beaten.append(told_beats(ranker, user, positions, score, history[0]))
     return {
         "deletion_rate": led / len(pairs),
