@@ -66,11 +66,11 @@ class Catalogue:
         """Since when an item can be taken up."""
         return int(str(self._value("available_at_us", position)))
 
-    def texts(self, name: str, positions: Positions) -> list[str]:
-        """A column of text of several items [C], which takes as long as of one."""
+    def texts(self, name: str, positions: Positions | pa.Array) -> list[str]:
+        """A column of text of several items [C], which takes hardly longer than of one."""
         return [str(value) for value in self._values(name, positions)]
 
-    def listed_categories(self, positions: Positions) -> list[tuple[str, ...]]:
+    def listed_categories(self, positions: Positions | pa.Array) -> list[tuple[str, ...]]:
         """Of several items [C], each in the order of the data."""
         return [entries(value) for value in self._values("categories", positions)]
 
@@ -127,8 +127,8 @@ class Catalogue:
     def _category_set(self, position: int) -> frozenset[str]:
         return frozenset(entries(self._value("categories", position)))
 
-    def _values(self, name: str, positions: Positions) -> list[object]:
-        found: list[object] = self._columns[name].take(pa.array(positions)).to_pylist()
+    def _values(self, name: str, positions: Positions | pa.Array) -> list[object]:
+        found: list[object] = self._columns[name].take(positions).to_pylist()
         if self._changed:
             own = [self._changed.get(position, {}) for position in positions.tolist()]
             found = [new.get(name, old) for new, old in zip(own, found, strict=True)]
@@ -143,7 +143,8 @@ class Catalogue:
 
 def entries(value: object) -> tuple[str, ...]:
     """Of a list, in the order of the data; none of null."""
-    return tuple(map(str, value)) if isinstance(value, list | tuple) else ()
+    # Not `list | tuple`, which is a new object for each of a request's items.
+    return tuple(map(str, value)) if isinstance(value, (list, tuple)) else ()
 
 
 def one_chunk(column: pa.ChunkedArray | pa.Array) -> pa.Array:

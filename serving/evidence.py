@@ -7,11 +7,12 @@ written here.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -119,18 +120,17 @@ def by_spelling(terms: tuple[str, ...]) -> Mapping[str, str]:
     return found
 
 
-@dataclass(frozen=True)
-class ItemFacts:
+class ItemFacts(NamedTuple):
     """What the catalogue and the snapshot say of one item."""
 
     item_id: str
     title: str
     terms: tuple[str, ...] = ()
     """Keywords and categories, strongest first."""
-    categories: frozenset[str] = frozenset()
+    categories: Collection[str] = ()
     """Those of the terms that are categories."""
     popularity_rank: int | None = None
-    """0 for the most popular lately; None when nobody has taken it up."""
+    """0 for the most popular lately; None when nobody has taken it up, or too few to be told."""
 
     @property
     def spelled(self) -> Mapping[str, str]:
@@ -147,6 +147,8 @@ class Past:
     """Aligned with `items`."""
     at_us: Sequence[int | None] = ()
     """Aligned with `items`, where the instants are known; may be shorter."""
+    asked: frozenset[str] | None = None
+    """Terms of the slate, as `spelling` has them: no others are looked for. None for all."""
     places: dict[str, int] = field(init=False)
     """By item id; the newest, where an item was taken up more than once."""
     holders: dict[str, list[int]] = field(init=False)
@@ -159,11 +161,18 @@ class Past:
         holders: dict[str, list[int]] = {}
         for place, item in enumerate(self.items):
             if places.setdefault(item.item_id, place) == place:
-                for term in item.spelled:
+                spelled, asked = item.spelled, self.asked
+                for term in spelled if asked is None else asked.intersection(spelled):
                     holders.setdefault(term, []).append(place)
         object.__setattr__(self, "places", places)
         object.__setattr__(self, "holders", holders)
         object.__setattr__(self, "told", {})
+
+    def shared(self, item: ItemFacts) -> dict[str, list[int]]:
+        """The item's terms that some take-up has too, with the places of those; of spellings that
+        differ only in case or in marks ("crime", "Crime") the first stands."""
+        spelled, holders = item.spelled, self.holders
+        return {term: holders[own] for own, term in spelled.items() if own in holders}
 
     def took_up(self, place: int, source: str) -> Fact:
         """That the user took up the item in this place."""
@@ -226,9 +235,11 @@ def gather(
     is the privacy floor: a smaller count is not told.
     """
     sources = sources or Sources()
-    near = closest(item, past, neighbours)[:num_history]
+    shared = past.shared(item)
+    near = closest(past, neighbours, shared.values())[:num_history]
     facts = [past.took_up(place, sources.history) for place in near]
-    for term in shared_terms(item, past)[:num_terms]:
+    # An item's own name as its tag says nothing.
+    for term in [term for term in shared if spelling(term) != spelling(item.title)][:num_terms]:
         facts.append(
             past.shares(term, sources.category if term in item.categories else sources.keyword)
         )
@@ -248,25 +259,18 @@ def weighed(facts: Sequence[Fact], weights: Mapping[str, float]) -> tuple[Fact, 
     return tuple(sorted(told, key=lambda fact: (KINDS.index(fact.kind), -(fact.weight or 0.0))))
 
 
-def closest(item: ItemFacts, past: Past, neighbours: Mapping[str, float]) -> list[int]:
-    """Places of related take-ups: item-to-item similarity first, then terms in common."""
+def closest(
+    past: Past, neighbours: Mapping[str, float], holders: Iterable[Sequence[int]]
+) -> list[int]:
+    """Places of related take-ups: item-to-item similarity first, then terms in common, of each of
+    which `holders` has the places."""
     alike: dict[int, int] = {}
-    for term in item.spelled:
-        for place in past.holders.get(term, ()):
+    for places in holders:
+        for place in places:
             alike[place] = alike.get(place, 0) + 1
     near = {past.places[own]: value for own, value in neighbours.items() if own in past.places}
     order = [(-near.get(place, 0.0), -alike.get(place, 0), place) for place in near | alike]
     return [place for nearness, likeness, place in sorted(order) if nearness or likeness]
-
-
-def shared_terms(item: ItemFacts, past: Past) -> list[str]:
-    """Terms of the item that some take-up has too; of spellings that differ only in case or in
-    marks ("crime", "Crime") the first stands. An item's own name as its tag says nothing."""
-    return [
-        term
-        for spelled, term in item.spelled.items()
-        if spelled in past.holders and spelled != spelling(item.title)
-    ]
 
 
 def text_facts(percent: int | None, sources: Sources) -> tuple[Fact, ...]:
@@ -276,11 +280,11 @@ def text_facts(percent: int | None, sources: Sources) -> tuple[Fact, ...]:
     return (_counted("text", sources.text, percent, "percent"),)
 
 
+@lru_cache(maxsize=1_024)  # a few hundred differ
 def _counted(kind: Kind, source: str, number: int, unit: Unit) -> Fact:
     return Fact(id=kind, kind=kind, source=source, number=number, unit=unit)
 
 
 def _popular_within(rank: int | None) -> int | None:
-    if rank is None:
-        return None
-    return next((step for step in POPULARITY_STEPS if rank < step), None)
+    place = len(POPULARITY_STEPS) if rank is None else bisect_right(POPULARITY_STEPS, rank)
+    return POPULARITY_STEPS[place] if place < len(POPULARITY_STEPS) else None

@@ -101,14 +101,14 @@ class ItemRows:
         }
         return {spec.name: {**values, **vectors}.get(spec.name) for spec in self.view.inputs}
 
-    def entries(self, name: str, positions: Positions) -> list[list[str]]:
+    def entries(self, name: str, positions: Positions | pa.Array) -> list[list[str]]:
         """The entries of a list of several items [C], as the feature store has them; none where it
-        has no row. It takes as long as of one item."""
-        found: list[object] = self.values.column(name).take(pa.array(positions)).to_pylist()
+        has no row. It takes hardly longer than of one item."""
+        found: list[object] = self.values.column(name).take(positions).to_pylist()
         if self.pushed:
             own = [self.pushed.get(position) for position in positions.tolist()]
             found = [new.get(name) if new else old for new, old in zip(own, found, strict=True)]
-        return [list(map(str, one)) if isinstance(one, list | tuple) else [] for one in found]
+        return [list(map(str, one)) if isinstance(one, (list, tuple)) else [] for one in found]
 
 
 def gathered(

@@ -242,40 +242,47 @@ class SlateRanker:
         Facts are weighed only where a language model is to write or one item was asked about: the
         forward pass takes longer than all templates of a slate.
         """
+        sources, snapshot = self.bundle.model.sources, self.snapshot
         with stage("attribution"):
             found = attribute(self.bundle.model, user.tokens, items, said.beside(positions))
         contributions_kS = found.contributions_BCS[0].tolist()
         leading_k = found.leading_sources()[0].tolist()
         scores = found.scores_BC[0]
-        facts: list[tuple[Fact, ...]] = [() for _ in positions]
-        if explain != "none":
-            facts = self._facts.gather(user, positions)
+        facts: list[tuple[Fact, ...]] = [()] * len(positions)
+        if explain == "none":
+            named = snapshot.named(positions)
+        else:
+            named, facts = self._facts.gather(user, positions)
         if explain in ("llm", "stream"):
             facts = self._facts.weighed(user, positions, scores, at_us, facts)
-        probabilities = self.bundle.calibration.probability(scores)
-        sources, snapshot = self.bundle.model.sources, self.snapshot
-        return Slate(
-            user,
-            at_us,
-            tuple(
-                Ranked(
-                    position=int(position),
-                    score=float(scores[row]),
-                    probability=float(probabilities[row]),
-                    channel=channels[row],
-                    evidence=Evidence(
-                        item_id=snapshot.item_ids[position],
-                        title=snapshot.titles[position],
-                        is_new=bool(snapshot.popularity.valued_at_us[position] < 0),
-                        facts=facts[row],
-                        contributions=dict(zip(sources, contributions_kS[row], strict=True)),
-                        leading_source=sources[leading_k[row]],
-                    ),
-                )
-                for row, position in enumerate(positions)
-            ),
-            snapshot.version,
+        found_k = zip(
+            named,
+            snapshot.popularity.untouched(positions).tolist(),
+            facts,
+            contributions_kS,
+            leading_k,
+            strict=True,
         )
+        evidence_k = [
+            Evidence(
+                item_id=item.item_id,
+                title=item.title,
+                is_new=is_new,
+                facts=own,
+                contributions=dict(zip(sources, contributions_S, strict=True)),
+                leading_source=sources[leading],
+            )
+            for item, is_new, own, contributions_S, leading in found_k
+        ]
+        ranked_k = map(
+            Ranked,
+            positions.tolist(),
+            scores.tolist(),
+            self.bundle.calibration.probability(scores).tolist(),
+            channels,
+            evidence_k,
+        )
+        return Slate(user, at_us, tuple(ranked_k), snapshot.version)
 
 
 def marked(items: tuple[Ranked, ...], chosen: Chosen) -> tuple[Ranked, ...]:

@@ -11,7 +11,15 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serving.evidence import Fact, Past, gather, text_facts, weighed
+from serving.evidence import (
+    POPULARITY_STEPS,
+    Fact,
+    ItemFacts,
+    Past,
+    gather,
+    text_facts,
+    weighed,
+)
 from serving.filters import are_among
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
@@ -30,24 +38,27 @@ class SlateFacts:
         self._sources = sources_of(self._schema)
 
     @stage("facts")
-    def gather(self, user: User, positions: Positions) -> list[tuple[Fact, ...]]:
-        """What may be said of each item [k]."""
+    def gather(
+        self, user: User, positions: Positions
+    ) -> tuple[list[ItemFacts], list[tuple[Fact, ...]]]:
+        """Each item [k], and what may be said of it."""
         own, actions, at_us = self._taken(user)
-        ranks = self._snapshot.popularity.ranks(positions)
         told = self._snapshot.facts(
-            np.append(own, positions), np.append(np.full(len(own), -1), ranks).tolist()
+            np.append(own, positions), [-1] * len(own) + self._ranks(positions)
         )
-        past, others = Past(told[: len(own)], actions, at_us), user.others.values()
-        return [
+        taken, items = told[: len(own)], told[len(own) :]
+        asked = frozenset().union(*(item.spelled for item in items))
+        past, others = Past(taken, actions, at_us, asked), list(user.others.values())
+        return items, [
             gather(
                 item,
                 past,
                 near,
-                max((counts.get(item.item_id, 0) for counts in others), default=0),
+                max([counts.get(item.item_id, 0) for counts in others], default=0),
                 sources=self._sources,
                 min_friends=self._min_friends,
             )
-            for item, near in zip(told[len(own) :], self._near(positions, own, past), strict=True)
+            for item, near in zip(items, self._near(positions, own, past), strict=True)
         ]
 
     @stage("weighing")
@@ -70,22 +81,32 @@ class SlateFacts:
         since; what was done, and when."""
         known, hidden = self._snapshot.position, set(user.rejected)
         kept = [
-            (known[item], action, at)
+            (position, action, at)
             for item, action, at in zip(user.history, user.actions, user.taken_at_us, strict=True)
-            if item in known and item not in hidden
+            if (position := known.get(item)) is not None and item not in hidden
         ]
         positions = np.array([position for position, _, _ in kept], np.int64)
         return positions, [action for _, action, _ in kept], [at for _, _, at in kept]
+
+    def _ranks(self, positions: Positions) -> list[int]:
+        """Popularity ranks as far as they are told, -1 beyond: most items are not looked up."""
+        popularity = self._snapshot.popularity
+        first = set(popularity.first(POPULARITY_STEPS[-1]).tolist())
+        return [popularity.rank(item) if item in first else -1 for item in positions.tolist()]
 
     def _near(self, positions: Positions, own: Positions, past: Past) -> list[dict[str, float]]:
         """For each item [k] the take-ups that are among its neighbours, and how similar they are.
         Items that came after the bundle have none."""
         names = {place: item.item_id for place, item in zip(own.tolist(), past.items, strict=True)}
         table, near = self._snapshot.bundle.neighbours, [dict[str, float]() for _ in positions]
+        if not len(own):
+            return near
         rows = np.flatnonzero(positions < len(table.ids))
-        ids_kN, scores_kN = table.ids[positions[rows]], table.scores[positions[rows]]
+        ids_kN = table.ids[positions[rows]]
         found_kN = are_among(ids_kN, distinct(own))
-        places, ids, scores = rows[found_kN.nonzero()[0]], ids_kN[found_kN], scores_kN[found_kN]
+        found_rows, columns = found_kN.nonzero()
+        places, ids = rows[found_rows], ids_kN[found_kN]
+        scores = table.scores[positions[places], columns]
         for place, other, score in zip(places.tolist(), ids.tolist(), scores.tolist(), strict=True):
             near[place][names[other]] = score
         return near

@@ -12,6 +12,7 @@ import dataclasses
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -170,27 +171,39 @@ class Snapshot:
 
     def facts(self, positions: Positions, ranks: Sequence[int] | None = None) -> list[ItemFacts]:
         """What may be said of items [C], given their popularity ranks (-1 for none)."""
+        index = pa.array(positions)  # once for all columns
         keywords: list[list[str]] = [[] for _ in positions]
-        for view, spec in item_fields(self.bundle.schema, "sequence", "keyword")[:1]:
-            keywords = self.views[view.name].entries(spec.name, positions)
-        categories = self.catalogue.listed_categories(positions)
+        for view, field_name in self._keywords:
+            keywords = self.views[view].entries(field_name, index)
         return [
             ItemFacts(
-                item_id=item_id,
-                title=title,
-                terms=tuple(dict.fromkeys((*words, *given)))[:MAX_TERMS],
-                categories=frozenset(given),
-                popularity_rank=rank if rank >= 0 else None,
-            )
-            for item_id, title, words, given, rank in zip(
-                self.catalogue.texts("item_id", positions),
-                self.catalogue.texts("title", positions),
-                keywords,
+                item_id,
+                title,
+                tuple(dict.fromkeys((*words, *categories)))[:MAX_TERMS],
                 categories,
+                rank if rank >= 0 else None,
+            )
+            for item_id, title, words, categories, rank in zip(
+                self.catalogue.texts("item_id", index),
+                self.catalogue.texts("title", index),
+                keywords,
+                self.catalogue.listed_categories(index),
                 [-1] * len(positions) if ranks is None else ranks,
                 strict=True,
             )
         ]
+
+    def named(self, positions: Positions) -> list[ItemFacts]:
+        """Items [C] by id and title alone."""
+        index = pa.array(positions)
+        names = (self.catalogue.texts(column, index) for column in ("item_id", "title"))
+        return list(map(ItemFacts, *names))
+
+    @cached_property
+    def _keywords(self) -> list[tuple[str, str]]:
+        """View and field of the items' keywords; none or one."""
+        found = item_fields(self.bundle.schema, "sequence", "keyword")[:1]
+        return [(view.name, spec.name) for view, spec in found]
 
     def entries(self, view: str, field: str, position: int) -> list[str]:
         """The entries of a list that an item view holds, as the feature store has them."""

@@ -70,7 +70,8 @@ def test_facts_of_a_slate_are_those_of_each_item(
     fewer = Neighbours(table.ids[:num_old], table.scores[:num_old])
     snapshot = Snapshot.from_bundle(dataclasses.replace(loaded, neighbours=fewer))
     positions = np.arange(len(snapshot))[::-1]
-    found = SlateFacts(snapshot, ranker.voices, FLOOR).gather(user, positions)
+    items, found = SlateFacts(snapshot, ranker.voices, FLOOR).gather(user, positions)
+    assert [item.item_id for item in items] == [snapshot.item_ids[place] for place in positions]
     assert {fact.kind for facts in found for fact in facts} >= {"history", "term", "popularity"}
     for position, facts in zip(positions.tolist(), found, strict=True):
         assert facts == one_by_one(snapshot, user, position)
@@ -79,7 +80,7 @@ def test_facts_of_a_slate_are_those_of_each_item(
 def test_somebody_without_a_past_is_told_what_is_popular(ranker: SlateRanker) -> None:
     nobody = ranker.users.read("nobody", Context(), ranker.clock.now_us())
     top = ranker.snapshot.popularity.first(3)
-    found = SlateFacts(ranker.snapshot, ranker.voices, FLOOR).gather(nobody, top)
+    _, found = SlateFacts(ranker.snapshot, ranker.voices, FLOOR).gather(nobody, top)
     assert [[fact.number for fact in facts] for facts in found] == [[10]] * 3
 
 
@@ -92,6 +93,6 @@ def test_a_pushed_row_is_in_the_next_facts(ranker: SlateRanker, loaded: Bundle) 
     row = {**(snapshot.views["item_text"].row(place) or {}), "keywords": ["unheard of"]}
     row |= {"title": "Another name", "categories": ["unheard"]}
     assert take_in(snapshot, ItemPush("item_text", item_id, at_us, row))
-    (own,) = facts.gather(user, np.array([place]))
+    _, (own,) = facts.gather(user, np.array([place]))
     assert {"unheard of", "unheard"} <= {fact.name for fact in own}
     assert snapshot.facts(np.array([place]))[0].title == "Another name"
