@@ -46,17 +46,15 @@ def statements(
 def order(record: Evidence) -> list[Kind]:
     """The kinds of fact that the record has, those of the leading source first, then by what
     their sources contributed."""
-
-    sources: dict[Kind, set[str]] = {}
+    strength: dict[Kind, tuple[bool, float]] = {}
     for fact in record.facts:
-        sources.setdefault(fact.kind, set()).add(fact.source)
-
-    def strength(kind: Kind) -> tuple[bool, float]:
-        most = max(record.contributions.get(source, 0.0) for source in sources[kind])
-        return record.leading_source in sources[kind], most
-
+        leads = fact.source == record.leading_source
+        most = record.contributions.get(fact.source, 0.0)
+        if fact.kind in strength:  # its facts may be of several sources
+            leads, most = leads or strength[fact.kind][0], max(most, strength[fact.kind][1])
+        strength[fact.kind] = leads, most
     # sorted is stable: with no contributions the order of KINDS stands.
-    return sorted((kind for kind in KINDS if kind in sources), key=strength, reverse=True)
+    return sorted(filter(strength.__contains__, KINDS), key=strength.__getitem__, reverse=True)
 
 
 def told(record: Evidence, kind: Kind) -> tuple[Fact, ...]:
@@ -87,6 +85,8 @@ def reason(
 
 
 def _pick(choices: Sequence[str], turn: int) -> str:
+    if len(choices) == 1:
+        return choices[0]
     # Mixed with the list itself, so that lists do not go in step.
     return choices[zlib.crc32(choices[0].encode(), turn) % len(choices)]
 
