@@ -30,8 +30,8 @@ from serving.slate_facts import SlateFacts
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
 from serving.users import User, UserReader
-from serving.voices import Said, Voices
-from training.attribution import attribute
+from serving.voices import Voices
+from training.attribution import Beside, attribute
 from training.bundle import Bundle
 from training.plain_rows import Row
 from training.tokens import SideTokens
@@ -113,14 +113,15 @@ class SlateRanker:
         if not len(positions):
             return Slate(user, at_us, (), self.snapshot.version, retrieved.degraded)
         items = self.snapshot.tokens(positions, at_us)
-        scores = said.scores(self._logits(user, items), positions)
+        terms_KC = said.terms(positions)
+        scores = said.summed(self._logits(user, items), terms_KC)
         options, seed = SlateOptions.of(request), f"{request_id} {request.user_id}"
         chosen = choose(self.snapshot, positions, scores, request.k, options, seed)
         index = torch.from_numpy(chosen.places)
         items = items.map(lambda tensor: tensor[index])
         slate = self._slate(
             user,
-            said,
+            said.beside(terms_KC[:, chosen.places]),
             positions[chosen.places],
             items,
             [channels[i] for i in chosen.places],
@@ -156,7 +157,8 @@ class SlateRanker:
         user = self.users.read(user_id, context, at_us, rejected, rows)
         items = self.snapshot.tokens(positions, at_us)
         said = self.voices.say(user, at_us)
-        return self._slate(user, said, positions, items, ["asked"], at_us, "llm")
+        beside = said.beside(said.terms(positions))
+        return self._slate(user, beside, positions, items, ["asked"], at_us, "llm")
 
     @torch.inference_mode()
     def counterfactuals(
@@ -230,7 +232,7 @@ class SlateRanker:
     def _slate(
         self,
         user: User,
-        said: Said,
+        beside: Beside,
         positions: Positions,
         items: SideTokens,
         channels: Sequence[str],
@@ -244,7 +246,7 @@ class SlateRanker:
         """
         sources, snapshot = self.bundle.model.sources, self.snapshot
         with stage("attribution"):
-            found = attribute(self.bundle.model, user.tokens, items, said.beside(positions))
+            found = attribute(self.bundle.model, user.tokens, items, beside)
         contributions_kS = found.contributions_BCS[0].tolist()
         leading_k = found.leading_sources()[0].tolist()
         scores = found.scores_BC[0]

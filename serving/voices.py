@@ -53,8 +53,13 @@ class Said:
         self, logits_C: npt.NDArray[np.float32], positions: Positions
     ) -> npt.NDArray[np.float32]:
         """Served scores [C] of candidates."""
-        terms_C = self.terms(positions).sum(axis=0)
-        return np.asarray(self.model_weight * logits_C + terms_C, dtype=np.float32)
+        return self.summed(logits_C, self.terms(positions))
+
+    def summed(
+        self, logits_C: npt.NDArray[np.float32], terms_KC: npt.NDArray[np.float32]
+    ) -> npt.NDArray[np.float32]:
+        """The same where the terms are known."""
+        return np.asarray(self.model_weight * logits_C + terms_KC.sum(axis=0), dtype=np.float32)
 
     def without(self, source: int) -> "Said":
         """The same when the source with this number is hidden."""
@@ -69,10 +74,9 @@ class Said:
         heard = tuple(None if silent else voice for voice, silent in pairs)
         return dataclasses.replace(self, voices=heard)
 
-    def beside(self, positions: Positions) -> Beside:
-        """For attribution."""
-        lives_KS = self.lives_KS.numpy()
-        return Beside(np.array([self.model_weight]), self.terms(positions).T[None], lives_KS[None])
+    def beside(self, terms_KC: npt.NDArray[np.float32]) -> Beside:
+        """For attribution, given the terms of its candidates."""
+        return Beside(np.array([self.model_weight]), terms_KC.T[None], self.lives_KS.numpy()[None])
 
 
 class Voices:

@@ -28,7 +28,8 @@ def faithfulness(ranker: SlateRanker, pairs: Sequence[Pair]) -> dict[str, float 
         positions = np.array([ranker.snapshot.place(pair.record.item_id)])
         items = ranker.snapshot.tokens(positions, at_us)
         said = ranker.voices.say(user, at_us)
-        found = attribute(ranker.bundle.model, user.tokens, items, said.beside(positions))
+        beside = said.beside(said.terms(positions))
+        found = attribute(ranker.bundle.model, user.tokens, items, beside)
         costliest = int(found.removal_BCS[0, 0].argmax())
         led += int(found.leading_sources()[0, 0]) == costliest
         top = int(found.contributions_BCS[0, 0].argmax())

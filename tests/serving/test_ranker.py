@@ -67,7 +67,8 @@ def test_contributions_and_the_baseline_add_up_to_the_score(
         logits = ranker.bundle.model.score(user.tokens, tokens)[0].numpy()
     said = ranker.voices.say(user, ranker.clock.now_us())
     scores = said.scores(logits, positions).tolist()
-    found = attribute(ranker.bundle.model, user.tokens, tokens, said.beside(positions))
+    beside = said.beside(said.terms(positions))
+    found = attribute(ranker.bundle.model, user.tokens, tokens, beside)
     for row, item in enumerate(items):
         told, baseline = item.evidence.contributions, float(found.baseline_BC[0, row])
         assert sum(told.values()) + baseline == pytest.approx(scores[row], abs=1e-5)
