@@ -98,7 +98,14 @@ class SparseRow:
 def distinct(items: NDArray[Number]) -> NDArray[Number]:
     """Each item once, ascending. `np.unique` hashes since numpy 2.3, in fifteen times the time."""
     ordered = np.sort(items)
-    return ordered[np.diff(ordered, prepend=-1) > 0]
+    return ordered[are_first(ordered)]
+
+
+def are_first(ordered: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which numbers differ from the one before them."""
+    mask = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=mask[1:])
+    return mask
 
 
 def added_up(items: NDArray[np.integer], scores: NDArray[np.floating], num_items: int) -> SparseRow:
@@ -107,9 +114,13 @@ def added_up(items: NDArray[np.integer], scores: NDArray[np.floating], num_items
         scores_I = np.bincount(items, weights=scores, minlength=num_items)
         items_N = np.flatnonzero(scores_I)
         return SparseRow(items_N, scores_I[items_N].astype(np.float32), num_items)
-    items_N, place = np.unique(items, return_inverse=True)
-    scores_N = np.bincount(place, weights=scores, minlength=len(items_N)).astype(np.float32)
-    return SparseRow(items_N.astype(np.int64), scores_N, num_items)
+    # The items with their places in one number each: sorting numbers takes a third of the time that
+    # sorting places by them does, and an item's scores are added up in the order given.
+    keys = np.sort(items.astype(np.int64) << 32 | np.arange(len(items)))
+    ordered, place = keys >> 32, keys & 0xFFFF_FFFF
+    is_first = are_first(ordered)
+    scores_N = np.bincount(np.cumsum(is_first) - 1, scores[place]).astype(np.float32)
+    return SparseRow(ordered[is_first], scores_N, num_items)
 
 
 def decayed(queries: Queries, rows: Ints, decay: float) -> Iterator[tuple[Ints, Scores]]:
@@ -127,10 +138,18 @@ def entries_of(
 
     A product of sparse matrices would clear an array as long as the catalogue first.
     """
-    start_T, length_T = matrix.indptr[rows_T], lengths_of(matrix, rows_T)
-    within = np.arange(length_T.sum()) - np.repeat(np.cumsum(length_T) - length_T, length_T)
-    place = np.repeat(start_T, length_T) + within
+    place, length_T = places_of(matrix, rows_T)
     return matrix.indices[place], matrix.data[place] * np.repeat(weights_T, length_T)
+
+
+def places_of(
+    matrix: sp.csr_matrix, rows_T: NDArray[np.integer]
+) -> tuple[Ints, NDArray[np.integer]]:
+    """Where the entries of these rows stand, row after row, and how many each has."""
+    start_T, length_T = matrix.indptr[rows_T], lengths_of(matrix, rows_T)
+    place = np.repeat(start_T - np.cumsum(length_T) + length_T, length_T)
+    place += np.arange(len(place))
+    return place, length_T
 
 
 def lengths_of(matrix: sp.csr_matrix, rows_T: NDArray[np.integer]) -> NDArray[np.integer]:
@@ -172,7 +191,7 @@ class VectorRow:
         )
 
     def at(self, items_C: Ints) -> Scores:
-        return np.asarray(self.answers_ID[items_C] @ self.asked_D, dtype=np.float32)
+        return np.asarray(self.answers_ID.take(items_C, axis=0) @ self.asked_D, dtype=np.float32)
 
     def entries(self) -> tuple[Ints, Scores]:
         return np.arange(len(self.answers_ID)), self.answers_ID @ self.asked_D

@@ -8,13 +8,22 @@ scores highest is looked for among the items that are most about each term.
 # Shapes: I items, G terms, C candidates, T terms of the asker, N items found
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from training.baselines import Floats, Ints, Scores
-from training.score_rows import Moments, ScoreRow, added_up, distinct, entries_of, lengths_of
+from training.score_rows import (
+    Moments,
+    ScoreRow,
+    added_up,
+    distinct,
+    entries_of,
+    lengths_of,
+    places_of,
+)
 
 WALKED_WHOLE = 50_000  # entries; adding them up takes about a millisecond
 MAX_TERMS = 40  # of an asker that are looked up when not all is walked
@@ -65,16 +74,17 @@ class TermRow:
         num_items = self.index.terms_IG.shape[0]
         exact_T = self.weights_T.astype(np.float64)
         term, shared = entries_of(self.index.together_GG, self.terms_T, exact_T)
-        squares = float(self._profile()[term] @ shared)
+        squares = float(self._profile_G.take(term) @ shared)
         mean = float(self.index.mean_G[self.terms_T] @ exact_T)
         return Moments.of_sums(mean * num_items, squares, num_items)
 
     def at(self, items_C: Ints) -> Scores:
         terms_IG = self.index.terms_IG
-        term, weight = entries_of(terms_IG, items_C, np.ones(len(items_C), np.float32))
-        place = np.repeat(np.arange(len(items_C)), lengths_of(terms_IG, items_C))
-        products = self._profile()[term] * weight
-        return np.bincount(place, products, minlength=len(items_C)).astype(np.float32)
+        place, length_C = places_of(terms_IG, items_C)
+        products = self._profile_G.take(terms_IG.indices[place])
+        products *= terms_IG.data[place]
+        owner = np.repeat(np.arange(len(items_C)), length_C)
+        return np.bincount(owner, products, minlength=len(items_C)).astype(np.float32)
 
     def entries(self) -> tuple[Ints, Scores]:
         terms_GI = self.index.terms_GI
@@ -87,7 +97,8 @@ class TermRow:
         items_N = distinct(np.concatenate(parts)).astype(np.int64)
         return items_N, self.at(items_N)
 
-    def _profile(self) -> Scores:
+    @cached_property
+    def _profile_G(self) -> Scores:
         profile_G = np.zeros(self.index.terms_IG.shape[1], np.float32)
         profile_G[self.terms_T] = self.weights_T
         return profile_G

@@ -225,3 +225,14 @@ def test_an_interval_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None
 @given(st.lists(st.integers(0, 50)))
 def test_distinct_items_are_ascending_and_each_once(items: list[int]) -> None:
     assert distinct(np.array(items, np.int64)).tolist() == sorted(set(items))
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**31 - 1), st.integers(-9, 9)), max_size=60))
+def test_what_an_item_has_several_times_is_added_up(entries: list[tuple[int, int]]) -> None:
+    expected: dict[int, int] = {}
+    for item, score in entries:
+        expected[item] = expected.get(item, 0) + score
+    items = np.array([item for item, _ in entries], np.int32)
+    row = added_up(items, np.array([score for _, score in entries], np.float32), 2**31)
+    assert dict(zip(row.items_N.tolist(), row.scores_N.tolist(), strict=True)) == expected
+    assert row.items_N.tolist() == sorted(expected)
