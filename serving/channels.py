@@ -6,15 +6,17 @@ whole catalogue: filters are asked about the head of an order, and where they le
 it, about a longer one.
 """
 
-# Shapes: I items, E length of a text vector
+# Shapes: I items, E length of a text vector, C candidates
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from serving.api import Context, Degradation
@@ -25,7 +27,7 @@ from serving.snapshot import Mask, Positions, Snapshot
 from serving.timing import stage
 from serving.users import User
 from serving.voices import Said
-from training.score_rows import VectorRow, added_up
+from training.score_rows import VectorRow, added_up, are_first
 from training.text_link import TextLink
 
 NUM_SEEDS = 20  # history items that item-to-item and content look around from
@@ -67,8 +69,9 @@ Ask = Callable[[Sequence[Channel], Question, Sequence[int]], list[Positions]]
 
 def seeds(question: Question) -> list[int]:
     """Positions of the newest history items that the catalogue has."""
-    known = question.snapshot.position
-    return [known[item] for item in question.user.history if item in known][:NUM_SEEDS]
+    position = question.snapshot.position
+    places = (position.get(item) for item in question.user.history)
+    return list(islice((place for place in places if place is not None), NUM_SEEDS))
 
 
 class SaidChannel:
@@ -96,11 +99,8 @@ class ItemToItemChannel:
     name = "item_to_item"
 
     def candidates(self, question: Question, limit: int) -> Positions:
-        found = [question.snapshot.neighbours(seed) for seed in seeds(question)]
-        if not found:
-            return NOTHING
-        positions, similarities = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        row = added_up(positions, similarities, len(question.snapshot))
+        found = question.snapshot.neighbours(np.array(seeds(question), np.int64))
+        row = added_up(*found, len(question.snapshot))
         return question.allowed.first(by_score(*row.entries()), limit)
 
 
@@ -271,14 +271,26 @@ def gather(
     A tie between channels goes to the earlier one in the list. Where there are too many, those stay
     that some channel ranked highest.
     """
-    first: dict[int, tuple[int, str]] = {}
     asked = [channel for channel in channels if quotas.of(channel.name)]
     found = ask(asked, question, [quotas.of(channel.name) for channel in asked])
-    for channel, positions in zip(asked, found, strict=True):
-        for place, position in enumerate(positions.tolist()):
-            if position not in first or place < first[position][0]:
-                first[position] = (place, channel.name)
-    kept = list(first.items())
-    if quotas.together is not None and len(kept) > quotas.together:
-        kept = sorted(kept, key=lambda one: one[1][0])[: quotas.together]
-    return np.array([item for item, _ in kept], np.int64), [name for _, (_, name) in kept]
+    positions, channel_C = merged([NOTHING, *found], quotas.together)
+    names = np.array(["", *(channel.name for channel in asked)], object)
+    return positions, names[channel_C].tolist()
+
+
+def merged(
+    lists: Sequence[Positions], num_kept: int | None
+) -> tuple[Positions, npt.NDArray[np.intp]]:
+    """The positions of several lists [C], in the order in which they are met, and the list that has
+    each nearest to its head. Of more than `num_kept` those nearest to the head of a list."""
+    positions, lengths = np.concatenate(lists), [len(own) for own in lists]
+    places = np.concatenate([np.arange(length) for length in lengths])
+    order = np.lexsort((places, positions))  # stable: of equal places the earlier list's is first
+    starts = np.flatnonzero(are_first(positions[order]))
+    best_C = order[starts]
+    met_C = np.minimum.reduceat(order, starts) if len(starts) else starts
+    kept = np.argsort(met_C)
+    if num_kept is not None and len(kept) > num_kept:
+        kept = np.lexsort((met_C, places[best_C]))[:num_kept]
+    best_C = best_C[kept]
+    return positions[best_C], np.repeat(np.arange(len(lists)), lengths)[best_C]

@@ -161,13 +161,14 @@ class Snapshot:
         row = self.number_of(user_id)
         return self.bundle.taken.row(row) if row >= 0 else np.empty(0, np.int64)
 
-    def neighbours(self, position: int) -> tuple[Positions, npt.NDArray[np.float32]]:
-        """Positions and similarities of the most similar items by co-occurrence, best first."""
-        if position >= len(self.bundle.neighbours.ids):
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        ids = self.bundle.neighbours.ids[position]
+    def neighbours(self, positions: Positions) -> tuple[Positions, npt.NDArray[np.float32]]:
+        """Positions and similarities of the items most similar to these by co-occurrence, those of
+        one item after those of another, best first."""
+        table = self.bundle.neighbours
+        known = positions[positions < len(table.ids)]
+        ids, scores = table.ids.take(known, axis=0), table.scores.take(known, axis=0)
         there = ids >= 0
-        return ids[there], self.bundle.neighbours.scores[position][there]
+        return ids[there], scores[there]
 
     def facts(self, positions: Positions, ranks: Sequence[int] | None = None) -> list[ItemFacts]:
         """What may be said of items [C], given their popularity ranks (-1 for none)."""

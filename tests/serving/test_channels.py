@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from feast import FeatureStore
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.api import RecommendRequest
 from serving.channels import (
@@ -22,6 +24,7 @@ from serving.channels import (
     TwoTowerChannel,
     gather,
     make_channels,
+    merged,
 )
 from serving.index import by_score
 from serving.quotas import CHANNELS, Quotas, read_quotas
@@ -231,6 +234,28 @@ def test_a_candidate_is_kept_once_under_the_channel_that_ranked_it_highest(
         4: "b",  # second in both: the earlier channel
         5: "c",
     }
+
+
+LISTS = st.lists(st.lists(st.integers(0, 12), max_size=8, unique=True), max_size=5)
+
+
+@given(lists=LISTS, num_kept=st.none() | st.integers(0, 14))
+def test_lists_are_merged_as_one_would_by_hand(
+    lists: list[list[int]], num_kept: int | None
+) -> None:
+    best: dict[int, tuple[int, int]] = {}  # position: place and list, in the order of meeting
+    for number, own in enumerate(lists, start=1):
+        for place, position in enumerate(own):
+            if position not in best or place < best[position][0]:
+                best[position] = (place, number)
+    kept = list(best.items())
+    if num_kept is not None and len(kept) > num_kept:
+        kept = sorted(kept, key=lambda one: one[1][0])[:num_kept]
+    found = merged([NOTHING, *(np.array(own, np.int64) for own in lists)], num_kept)
+    assert [own.tolist() for own in found] == [
+        [position for position, _ in kept],
+        [number for _, (_, number) in kept],
+    ]
 
 
 def test_quotas_are_by_channel_and_together(ranker: SlateRanker, stranger: User) -> None:

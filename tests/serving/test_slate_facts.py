@@ -39,7 +39,7 @@ def one_by_one(snapshot: Snapshot, user: User, position: int) -> tuple[Fact, ...
     past = Past([item(place) for place in places], [e[1] for e in kept], [e[2] for e in kept])
     near = {
         snapshot.item_ids[other]: float(similarity)
-        for other, similarity in zip(*snapshot.neighbours(position), strict=True)
+        for other, similarity in zip(*snapshot.neighbours(np.array([position])), strict=True)
         if other in places
     }
     return gather(

@@ -112,7 +112,7 @@ def test_an_item_that_the_bundle_lacks_comes_in_with_all_that_is_known(
     assert snapshot.numbers[place] == 0  # no id of its own: text and attributes speak for it
     assert snapshot.vectors is not None
     np.testing.assert_allclose(snapshot.vectors[place][:3], [0.6, 0.8, 0.0], rtol=1e-6)
-    assert not snapshot.neighbours(place)[0].size
+    assert not snapshot.neighbours(np.array([place]))[0].size
     there = {view: bool(rows.present[place]) for view, rows in snapshot.views.items()}
     assert there == {"item_attributes": True, "item_popularity": False, "item_text": True}
 
