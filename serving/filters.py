@@ -102,8 +102,9 @@ def seen_items(snapshot: Snapshot, user: User) -> Positions:
 def places_of(snapshot: Snapshot, item_ids: Iterable[str]) -> Positions:
     """Positions of the named items, ascending, each once; names that the catalogue lacks are passed
     over."""
-    known = snapshot.position
-    return np.array(sorted({known[item] for item in item_ids if item in known}), np.int64)
+    position = snapshot.position
+    found = {position.get(item) for item in item_ids}
+    return np.array(sorted(place for place in found if place is not None), np.int64)
 
 
 def places_in(snapshot: Snapshot, categories: Iterable[str]) -> Positions:

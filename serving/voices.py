@@ -24,9 +24,9 @@ from serving.users import User
 from training.attribution import Beside
 from training.events import Events
 from training.queries import Queries, Ragged, asking
-from training.served import Voice
+from training.served import Needs, Voice
 
-UNKNOWN = -1  # a user that the bundle lacks
+UNKNOWN = -1  # a user that the bundle lacks, an item that the catalogue lacks
 NUM_WARM = 20  # items of the history that the first question is asked with
 
 
@@ -86,6 +86,7 @@ class Voices:
         self._snapshot, self._served = snapshot, snapshot.served
         self._as_of_us = microseconds(snapshot.bundle.as_of)
         self._num_items = len(snapshot)
+        self._needs = Needs.of(self._served.channels, snapshot.bundle.model.sources)
         self.names = tuple(channel.name for channel in self._served.channels)
         none = np.empty(0, np.int64)
         # Channels ask the events how many items there are; what happened they have learnt already.
@@ -116,9 +117,9 @@ class Voices:
     def say_each(self, user: User, at_us: int, hidden: Sequence[str | None]) -> list[Said]:
         """The same T times, each time with another item hidden from the user's history."""
         queries, rows = self._queries(user, at_us, hidden), np.arange(len(hidden))
-        sources, present_1S = self._snapshot.bundle.model.sources, user.tokens.present
-        speaks_K = self._served.speaks(sources, present_1S)[0].tolist()
-        lives_KS = self._served.lives(sources, present_1S)[0]
+        present_1S = user.tokens.present
+        speaks_K = self._needs.speaks(present_1S)[0].tolist()
+        lives_KS = self._needs.lives(present_1S)[0]
         weights_T = self._served.weights_of(queries, rows)[:, 0]
         told_TK = [
             tuple(voice if speaks else None for voice, speaks in zip(own, speaks_K, strict=True))
@@ -148,14 +149,15 @@ class Voices:
         """
         if not user.history:
             return np.empty(0, np.int64)
-        snapshot = self._snapshot
-        old = snapshot.taken_by(user.user_id)
-        known = set(old.tolist())
+        old = self._snapshot.taken_by(user.user_id)
+        known, position = set(old.tolist()), self._snapshot.position
+        places = [position.get(item, UNKNOWN) for item in user.history]
         fresh = [
-            snapshot.position[item]
-            for item, at in zip(user.history, user.taken_at_us, strict=True)
-            if item in snapshot.position
-            and (snapshot.position[item] not in known or (at is not None and at > self._as_of_us))
+            place
+            for place, at in zip(places, user.taken_at_us, strict=True)
+            if place != UNKNOWN and (place not in known or (at is not None and at > self._as_of_us))
         ]
         whole: Positions = np.concatenate([old, np.array(fresh[::-1], np.int64)])
-        return whole[~are_among(whole, places_of(snapshot, user.rejected))]
+        if not user.rejected:
+            return whole
+        return whole[~are_among(whole, places_of(self._snapshot, user.rejected))]

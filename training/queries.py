@@ -53,6 +53,9 @@ class QueryCounts(BaseModel):
     relevant: int
 
 
+NOTHING_COUNTED = QueryCounts(**dict.fromkeys(QueryCounts.model_fields, 0))
+
+
 @dataclass(frozen=True)
 class Ragged:
     """Rows of unequal length over one array: row i is values[start[i]:end[i]]; rows may overlap."""
@@ -202,8 +205,7 @@ def asking(events: Events, user_index: Ints, at_us: Ints, history: Ragged) -> Qu
     """
     none = np.zeros(len(at_us), dtype=np.int64)
     nothing = Ragged(np.empty(0, dtype=np.int64), none, none)
-    counts = QueryCounts(**dict.fromkeys(QueryCounts.model_fields, 0))
-    return Queries("test", events, user_index, at_us, history, nothing, nothing, counts)
+    return Queries("test", events, user_index, at_us, history, nothing, nothing, NOTHING_COUNTED)
 
 
 def pair_keys(events: Events, rows: Ints) -> Ints:

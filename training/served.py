@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -137,19 +138,45 @@ class Served:
         ]
 
     def lives(self, sources: Sequence[str], present_BS: Tensor) -> Tensor:
+        """Which sources each channel lives on for each asker, bool [B, K, S]."""
+        return Needs.of(self.channels, sources).lives(present_BS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """What channels read, of these sources."""
+
+    own_KS: Tensor
+    """bool"""
+    is_of_items_S: Tensor
+    """bool: tells of items, not of askers."""
+
+    @classmethod
+    def of(cls, channels: Sequence[Channel], sources: Sequence[str]) -> Needs:
+        return cls(
+            members([channel.sources for channel in channels], sources),
+            ~members([PERSONAL], sources)[0],
+        )
+
+    def lives(self, present_BS: Tensor) -> Tensor:
         """Which sources each channel lives on for each asker, bool [B, K, S].
 
         A personal source of which nothing is known of the asker is none that it lives on.
         """
-        personal_S = members([PERSONAL], sources)[0]
-        own_KS = members([channel.sources for channel in self.channels], sources)
-        return own_KS & (present_BS | ~personal_S)[:, None]
+        return self.own_KS & (present_BS | self.is_of_items_S)[:, None]
 
-    def speaks(self, sources: Sequence[str], present_BS: Tensor) -> Tensor:
+    def speaks(self, present_BS: Tensor) -> Tensor:
         """Whether a channel may speak to each asker, bool [B, K]: not if all that it reads of the
         asker is missing, whatever the bundle remembers of them."""
-        personal_KS = members([set(c.sources) & set(PERSONAL) for c in self.channels], sources)
-        return (personal_KS & present_BS[:, None]).any(-1) | ~personal_KS.any(-1)
+        return (self._personal_KS & present_BS[:, None]).any(-1) | self._is_for_all_K
+
+    @functools.cached_property
+    def _personal_KS(self) -> Tensor:
+        return self.own_KS & ~self.is_of_items_S
+
+    @functools.cached_property
+    def _is_for_all_K(self) -> Tensor:
+        return ~self._personal_KS.any(-1)
 
 
 def rows_of(channel: Channel, queries: Queries, rows: Ints) -> list[ScoreRow]:
