@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
+from serving.catalogue import entries, one_chunk
 from training.encode import Columns, Encoder
 from training.join import ViewRows
 from training.plain_rows import Row, as_table
@@ -104,11 +105,14 @@ class ItemRows:
     def entries(self, name: str, positions: Positions | pa.Array) -> list[list[str]]:
         """The entries of a list of several items [C], as the feature store has them; none where it
         has no row. It takes hardly longer than of one item."""
-        found: list[object] = self.values.column(name).take(positions).to_pylist()
-        if self.pushed:
-            own = [self.pushed.get(position) for position in positions.tolist()]
-            found = [new.get(name) if new else old for new, old in zip(own, found, strict=True)]
-        return [list(map(str, one)) if isinstance(one, (list, tuple)) else [] for one in found]
+        column = one_chunk(self.values.column(name))
+        found = [one or [] for one in column.take(positions).to_pylist()]
+        if column.type.value_type != pa.string():
+            found = [list(entries(one)) for one in found]
+        for place, position in enumerate(positions.tolist() if self.pushed else ()):
+            if new := self.pushed.get(position):
+                found[place] = list(entries(new.get(name)))
+        return found
 
 
 def gathered(

@@ -20,13 +20,11 @@ from serving.evidence import (
     text_facts,
     weighed,
 )
-from serving.filters import are_among
 from serving.snapshot import Positions, Snapshot
 from serving.timing import stage
 from serving.users import User, own_words
 from serving.voices import Voices
 from serving.weights import sources_of, weigh
-from training.score_rows import distinct
 
 
 class SlateFacts:
@@ -99,16 +97,11 @@ class SlateFacts:
         Items that came after the bundle have none."""
         names = {place: item.item_id for place, item in zip(own.tolist(), past.items, strict=True)}
         table, near = self._snapshot.bundle.neighbours, [dict[str, float]() for _ in positions]
-        if not len(own):
-            return near
-        rows = np.flatnonzero(positions < len(table.ids))
-        ids_kN = table.ids[positions[rows]]
-        found_kN = are_among(ids_kN, distinct(own))
-        found_rows, columns = found_kN.nonzero()
-        places, ids = rows[found_rows], ids_kN[found_kN]
-        scores = table.scores[positions[places], columns]
-        for place, other, score in zip(places.tolist(), ids.tolist(), scores.tolist(), strict=True):
-            near[place][names[other]] = score
+        taken, rows = set(names), np.flatnonzero(positions < len(table.ids))
+        for row, ids_N in zip(rows.tolist(), table.ids[positions[rows]].tolist(), strict=True):
+            for other in taken.intersection(ids_N):
+                score = table.scores[positions[row], ids_N.index(other)]
+                near[row][names[other]] = float(score)
         return near
 
     def _text_percents(self, user: User, positions: Positions) -> list[int | None]:
