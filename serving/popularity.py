@@ -41,14 +41,6 @@ class Order:
         """How many come before it."""
         return self._find(float(self._falling[position]), position)
 
-    def places(self, positions_C: Positions) -> Positions:
-        """The same of several."""
-        falling_C = self._falling[positions_C]
-        places_C = np.searchsorted(self._sorted, falling_C)
-        for i in np.flatnonzero(self.positions[places_C] != positions_C):  # others have its key
-            places_C[i] = self.place(int(positions_C[i]))
-        return places_C
-
     def set(self, position: int, key: float) -> None:
         """Moves what lies between the old place and the new one: megabytes at most, no sort."""
         old, new = self.place(position), self._find(-key, position)
@@ -110,13 +102,6 @@ class Popularity:
     def rank(self, position: int) -> int:
         """0 for the most popular; -1 for what nobody has taken up."""
         return self._order.place(position) if self.values[position] > 0 else -1
-
-    def ranks(self, positions_C: Positions) -> Positions:
-        """The same of several."""
-        ranks_C = np.full(len(positions_C), -1)
-        counted_C = self.values[positions_C] > 0
-        ranks_C[counted_C] = self._order.places(positions_C[counted_C])
-        return ranks_C
 
     def untouched(self, positions_C: Positions) -> Mask:
         """Which of these nobody has taken up."""
