@@ -89,7 +89,7 @@ def faiss_index(
             found = index.search(query_D[None], more * k)[1][0]
             found = found[found >= 0]
             if more > 1:
-                found = found[np.argsort(-(items_ID[found] @ query_D))[:k]]
+                found = found[np.argsort(-(items_ID.take(found, axis=0) @ query_D))[:k]]
             return np.asarray(found, np.int64)
 
         return search
@@ -129,7 +129,7 @@ def threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
-def contestants(num_items: int) -> dict[str, tuple[str, Callable[[Vectors], Search]]]:
+def contestants(num_items: int, width: int) -> dict[str, tuple[str, Callable[[Vectors], Search]]]:
     """By name: the module that it needs, and how it is built."""
     lists = max(2 ** int(np.log2(4 * num_items**0.5)), 16)
     found: dict[str, tuple[str, Callable[[Vectors], Search]]] = {"exact float32": ("numpy", exact)}
@@ -137,6 +137,9 @@ def contestants(num_items: int) -> dict[str, tuple[str, Callable[[Vectors], Sear
         for storage in ("SQfp16", "SQ8"):
             name = f"faiss IVF{lists} {storage}, {probes} probes"
             found[name] = ("faiss", faiss_index(f"IVF{lists},{storage}", probes))
+        scanned = f"faiss IVF{lists} 4 bits a direction, {probes} probes"
+        build = faiss_index(f"IVF{lists},PQ{width}x4fsr", probes, more=3)
+        found[scanned] = ("faiss", build)
     reduced = f"PCA64,IVF{lists},SQfp16"
     found[f"faiss {reduced}, 64 probes"] = ("faiss", faiss_index(reduced, 64, more=3))
     found["faiss HNSW16 SQ8, beam 200"] = ("faiss", faiss_index("HNSW16_SQ8", 0, 200))
@@ -192,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     items, queries = draw(given.items, given.width, given.queries, given.seed)
     expected: list[Ids] = []
     table = {}
-    for name, (module, build) in contestants(given.items).items():
+    for name, (module, build) in contestants(given.items, given.width).items():
         if expected and given.only and not any(word in name for word in given.only):
             continue
         if find_spec(module) is None:
