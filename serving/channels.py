@@ -172,7 +172,7 @@ class ContentChannel:
         vectors, around = question.snapshot.vectors, seeds(question)
         if vectors is None or self._index is None or not around:
             return NOTHING
-        asked_E, allowed = vectors[around].mean(0), self.allowed(question)
+        asked_E, allowed = vectors.take(around, axis=0).mean(0), self.allowed(question)
         if allowed.few is not None:
             return allowed.first(by_score(allowed.few, vectors[allowed.few] @ asked_E), limit)
         return allowed.first(self._index.ordered(asked_E, above=0.0), limit)

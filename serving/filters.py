@@ -54,10 +54,10 @@ class Allowed:
 
     def of(self, positions_C: Positions) -> Mask:
         """Whether each of these [C] may be shown."""
-        mask_C = np.ones(len(positions_C), np.bool_)
+        out_C = np.zeros(len(positions_C), np.bool_)
         for rule in self._rules:
-            mask_C &= ~rule.keeps_out(positions_C)
-        return mask_C
+            out_C |= rule.keeps_out(positions_C)
+        return ~out_C
 
     def first(self, ordered: Callable[[int], Positions], limit: int) -> Positions:
         """The first `limit` allowed items of an order, whose first so many `ordered` gives: fewer
@@ -116,8 +116,8 @@ def are_among(items: Positions, ascending: Positions) -> Mask:
     """Which of the items are among others, by binary search: these may be very many."""
     if not len(ascending):
         return np.zeros(len(items), np.bool_)
-    place = np.minimum(np.searchsorted(ascending, items), len(ascending) - 1)
-    return np.asarray(ascending[place] == items)
+    place = np.searchsorted(ascending, items)
+    return np.asarray(ascending.take(place, mode="clip") == items)
 
 
 def none_of(out: Positions) -> Rule:

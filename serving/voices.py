@@ -44,9 +44,11 @@ class Said:
     def terms(self, positions: Positions) -> npt.NDArray[np.float32]:
         """What each channel adds to the scores of candidates, [K, C]."""
         terms_KC = np.zeros((len(self.voices), len(positions)), np.float32)
+        order_C = np.argsort(positions)  # what is asked for in order is found in half the time
+        ascending_C = positions[order_C]
         for place, voice in enumerate(self.voices):
             if voice is not None:
-                terms_KC[place] = voice.at(positions)
+                terms_KC[place, order_C] = voice.at(ascending_C)
         return terms_KC
 
     def scores(

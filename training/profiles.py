@@ -118,10 +118,14 @@ class FriendsTaste:
         return np.asarray(rows_of(self.taste_UI, queries.user_index[rows]).toarray())
 
     def rows(self, queries: Queries, rows: Ints) -> list[ScoreRow]:
-        one = np.ones(1, np.float32)
+        indptr = self.taste_UI.indptr
+        spans = [
+            slice(indptr[user], indptr[user + 1]) if user >= 0 else slice(0)
+            for user in queries.user_index[rows].tolist()
+        ]
         return [
-            added_up(*entries_of(self.taste_UI, user[user >= 0], one[user >= 0]), queries.num_items)
-            for user in queries.user_index[rows, None]
+            added_up(self.taste_UI.indices[span], self.taste_UI.data[span], queries.num_items)
+            for span in spans
         ]
 
 

@@ -87,9 +87,9 @@ class SparseRow:
     def at(self, items_C: Ints) -> Scores:
         if not len(self.items_N):
             return np.zeros(len(items_C), np.float32)
-        place_C = np.minimum(np.searchsorted(self.items_N, items_C), len(self.items_N) - 1)
-        there_C = self.items_N[place_C] == items_C
-        return np.where(there_C, self.scores_N[place_C], np.float32(0.0))
+        place_C = np.searchsorted(self.items_N, items_C)
+        there_C = self.items_N.take(place_C, mode="clip") == items_C
+        return np.where(there_C, self.scores_N.take(place_C, mode="clip"), np.float32(0.0))
 
     def entries(self) -> tuple[Ints, Scores]:
         return self.items_N, self.scores_N
