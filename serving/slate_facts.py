@@ -4,7 +4,7 @@ In: a user and the positions of a slate. Out: facts for each item, see serving/e
 columns say of items is read for all of them at once.
 """
 
-# Shapes: k slate, N neighbours
+# Shapes: k slate, N neighbours, I items, E length of a text vector
 
 from collections.abc import Sequence
 
@@ -26,6 +26,10 @@ from serving.users import User, own_words
 from serving.voices import Voices
 from serving.weights import sources_of, weigh
 
+Vectors = npt.NDArray[np.float32]
+
+MOST_COMPARED = 20_000  # vectors, which are read in some milliseconds
+
 
 class SlateFacts:
     """Gathers the facts of one replica's slates."""
@@ -34,6 +38,7 @@ class SlateFacts:
         self._snapshot, self._voices, self._min_friends = snapshot, voices, min_friends
         self._schema = snapshot.bundle.schema
         self._sources = sources_of(self._schema)
+        self._compared = sample(len(snapshot))
 
     @stage("facts")
     def gather(
@@ -109,6 +114,25 @@ class SlateFacts:
         own, vectors = own_words(user, self._schema), self._snapshot.vectors
         if own is None or vectors is None or vectors.shape[1] != len(own):
             return [None] * len(positions)
-        closeness = vectors @ own
-        below = np.searchsorted(np.sort(closeness), closeness[positions]) / len(closeness)
-        return (100 * below).astype(int).tolist()  # type: ignore[no-any-return]
+        return percents(vectors, self._compared, own, positions)
+
+
+def sample(num_items: int) -> Positions:
+    """Items of a catalogue too large to be compared with whole, ascending."""
+    return np.sort(np.random.default_rng(0).permutation(num_items)[:MOST_COMPARED])
+
+
+def percents(
+    vectors_IE: Vectors, compared: Positions, own_E: Vectors, positions: Positions
+) -> list[int | None]:
+    """For each item [k] of how many percent of the catalogue the vector is further from `own_E`: of
+    a larger catalogue by the items compared, which is right to half a percent."""
+    if len(vectors_IE) <= MOST_COMPARED:
+        closeness = vectors_IE @ own_E
+        asked_k = closeness[positions]
+    else:
+        closeness = vectors_IE.take(compared, axis=0) @ own_E
+        asked_k = vectors_IE[positions] @ own_E
+    below_k = np.searchsorted(np.sort(closeness), asked_k) / len(closeness)
+    # Nothing is closer than all: itself is not further.
+    return np.minimum(100 * below_k, 99).astype(int).tolist()  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from serving.evidence import Fact, ItemFacts, Past, gather
 from serving.item_changes import take_in
 from serving.item_pushes import ItemPush
 from serving.ranker import SlateRanker
-from serving.slate_facts import SlateFacts
+from serving.slate_facts import MOST_COMPARED, SlateFacts, percents, sample
 from serving.snapshot import Snapshot
 from serving.users import User
 from serving.weights import sources_of
@@ -96,3 +96,17 @@ def test_a_pushed_row_is_in_the_next_facts(ranker: SlateRanker, loaded: Bundle) 
     _, (own,) = facts.gather(user, np.array([place]))
     assert {"unheard of", "unheard"} <= {fact.name for fact in own}
     assert snapshot.facts(np.array([place]))[0].title == "Another name"
+
+
+@pytest.mark.parametrize(("num", "tolerance"), [(500, 0), (3 * MOST_COMPARED, 1)])
+def test_percents_are_of_the_catalogue_whether_or_not_all_of_it_is_compared(
+    num: int, tolerance: int
+) -> None:
+    rng = np.random.default_rng(3)
+    vectors, own = rng.standard_normal((num, 8), np.float32), rng.standard_normal(8, np.float32)
+    closeness = vectors @ own
+    positions = np.argsort(closeness)[:: num // 50]
+    expected = [int(100 * (closeness < closeness[place]).mean()) for place in positions]
+    found = percents(vectors, sample(num), own, positions)
+    np.testing.assert_allclose(found, expected, atol=tolerance)
+    assert percents(vectors, sample(num), own, np.array([closeness.argmax()])) == [99]
