@@ -45,8 +45,6 @@ def details_of(
             filtered.append(FilteredItem(item_id=item_id, title=title, rank=rank, reasons=reasons))
     return SlateDetails(
         num_items=len(snapshot),
-        num_filtered={
-            n: int(rule.keeps_out(np.arange(len(snapshot))).sum()) for n, rule in against.items()
-        },
+        num_filtered={n: rule.num_kept_out(len(snapshot)) for n, rule in against.items()},
         filtered=filtered,
     )

@@ -34,6 +34,12 @@ class Rule:
     kept: Positions | None = None
     """All that it leaves, where the request names them. Ascending."""
 
+    def num_kept_out(self, num_items: int) -> int:
+        """Of a whole catalogue, which is looked through only where nothing else tells."""
+        if self.kept is not None:
+            return num_items - len(self.kept)
+        return self.num_out or int(self.keeps_out(np.arange(num_items)).sum())
+
 
 class Allowed:
     """The items that nothing speaks against."""

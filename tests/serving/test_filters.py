@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.api import Filters
-from serving.filters import allowed_items, seen_items
+from serving.filters import allowed_items, reasons_against, seen_items
 from serving.ranker import SlateRanker
 from serving.snapshot import Mask
 from serving.users import User
@@ -109,3 +109,13 @@ def test_an_empty_list_of_the_allowed_allows_nothing(
     ranker: SlateRanker, stranger: User, filters: Filters
 ) -> None:
     assert not filtered(ranker, stranger, filters).any()
+
+
+@LAW
+@given(filters=FILTERS, number=st.integers(0, len(REGULARS) - 1))
+def test_how_many_a_rule_keeps_out_is_known_without_looking_at_each(
+    ranker: SlateRanker, regulars: list[User], filters: Filters, number: int
+) -> None:
+    user, at_us = regulars[number], ranker.clock.now_us()
+    for _, rule in reasons_against(ranker.snapshot, user, filters, at_us):
+        assert rule.num_kept_out(NUM_ITEMS) == rule.keeps_out(np.arange(NUM_ITEMS)).sum()
