@@ -82,7 +82,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("race")
     also = ",".join(f"{__name__}:{name}" for name in ("LEAKING", "BROKEN", "SLOW", "GREEDY"))
     point_in_time.main(
-        f"--labels 3e2 --rows 200 --keys 5 --views 2 --repeat 1 --timeout-s 3 --memory-gb 1 "
+        f"--labels 3e2 --rows 200 --keys 5 --views 2 --repeat 1 --timeout-s 10 --memory-gb 1 "
         f"--only polars_pointers,duckdb_rows --also {also} "
         f"--json {folder}/out.json --folder {folder}".split()
     )
@@ -118,8 +118,8 @@ def test_one_that_breaks_is_recorded(report: dict[str, Any]) -> None:
 
 def test_one_that_passes_a_limit_is_ended_and_recorded(report: dict[str, Any]) -> None:
     slow, greedy = (report["contestants"][f"{__name__}:{name}"] for name in ("SLOW", "GREEDY"))
-    assert slow["outcome"] == "out of time (limit 3 s)"
-    assert slow["wall_s_at_least"] >= 3
+    assert slow["outcome"] == "out of time (limit 10 s)"
+    assert slow["wall_s_at_least"] >= 10
     assert greedy["outcome"] == "out of memory (limit 1 GB)"
     assert greedy["peak_bytes_at_least"] > 1e9
 
