@@ -222,7 +222,7 @@ def parser() -> argparse.ArgumentParser:
     add("--candidates", type=int, default=500, help="ranked for a request (%(default)s)")
     add("--k", type=int, default=20, help="length of a slate (%(default)s)")
     add("--clients", type=int, default=16, help="at saturation (%(default)s)")
-    add("--replicas", type=int, default=1, help="of the ranker (%(default)s)")
+    add("--replicas", type=int, default=2, help="of the ranker, one a core (%(default)s)")
     add("--eager", action="store_true", help="do not compile the model (`serving.compile`) first")
     add("--rounds", type=int, default=3, help="(%(default)s)")
     add("--seconds", type=float, default=1.5, help="of each load in each round (%(default)s)")
