@@ -105,14 +105,11 @@ class ItemRows:
     def entries(self, name: str, positions: Positions | pa.Array) -> list[list[str]]:
         """The entries of a list of several items [C], as the feature store has them; none where it
         has no row. It takes hardly longer than of one item."""
-        column = one_chunk(self.values.column(name))
-        found = [one or [] for one in column.take(positions).to_pylist()]
-        if column.type.value_type != pa.string():
-            found = [list(entries(one)) for one in found]
+        found: list[object] = one_chunk(self.values.column(name)).take(positions).to_pylist()
         for place, position in enumerate(positions.tolist() if self.pushed else ()):
             if new := self.pushed.get(position):
-                found[place] = list(entries(new.get(name)))
-        return found
+                found[place] = new.get(name)
+        return [list(entries(one)) for one in found]
 
 
 def gathered(

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -111,6 +112,23 @@ def test_terms_are_keywords_before_categories_each_once(snapshot: Snapshot) -> N
         own = words[row] or []
         assert list(snapshot.terms[position][: len(own)]) == own
         assert len(set(snapshot.terms[position])) == len(snapshot.terms[position])
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        (pa.array([["a", None], None], pa.list_(pa.string())), [[], ["a", "None"]]),
+        (pa.nulls(2), [[], []]),
+        (pa.array([[3], []], pa.list_(pa.int64())), [[], ["3"]]),
+    ],
+)
+def test_entries_are_texts_whatever_the_column_holds(
+    snapshot: Snapshot, column: pa.Array, expected: list[list[str]]
+) -> None:
+    rows = snapshot.views["item_text"]
+    values = pa.table({"keywords": column})
+    rows = dataclasses.replace(rows, values=values, written_at_us=rows.written_at_us[:2])
+    assert rows.entries("keywords", np.array([1, 0])) == expected
 
 
 def test_tokens_of_some_items_are_the_same_among_all(
